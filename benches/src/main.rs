@@ -1,0 +1,3 @@
+//! The load generator: plain S3 against any server.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Users, access keys, key ring and limits.

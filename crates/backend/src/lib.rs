@@ -1,0 +1,1 @@
+//! Where sealed chunks go: the trait, and mesh, local, object store and memory behind it.

@@ -1,0 +1,1 @@
+//! Buckets, versions, manifests, chunk references, uploads and placement groups.

@@ -1,0 +1,1 @@
+//! Placement groups, quorum writes, degraded reads, repair: the pipeline over the mesh.

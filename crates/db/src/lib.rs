@@ -1,0 +1,1 @@
+//! SQL on SQLite and PostgreSQL: transactions, migrations, group commit.

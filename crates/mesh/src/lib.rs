@@ -1,0 +1,1 @@
+//! Peers and messages: the only crate that names libp2p.

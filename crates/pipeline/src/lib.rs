@@ -1,0 +1,1 @@
+//! Bytes to chunks, sealed chunks and shards, and back.

@@ -1,0 +1,1 @@
+//! Shards on a local disk, crash-safe.

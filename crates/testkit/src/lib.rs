@@ -1,0 +1,1 @@
+//! Conformance suites, an in-memory mesh and temporary databases, for tests only.

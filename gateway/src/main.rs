@@ -1,0 +1,3 @@
+//! The S3 gateway.
+
+fn main() {}

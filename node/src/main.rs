@@ -1,0 +1,3 @@
+//! A storage node.
+
+fn main() {}
