@@ -6,11 +6,13 @@
 mod id;
 mod location;
 mod profile;
+mod quantity;
 mod shard;
 mod units;
 
 pub use id::{AccountId, ChunkId, DomainId, GroupId, NodeId, ParseIdError, SealedId};
 pub use location::Location;
 pub use profile::{Profile, ProfileError};
-pub use shard::{SHARD_ID_LEN, ShardId};
+pub use quantity::{ByteSize, ParseTimeSpanError, TimeSpan};
+pub use shard::{SHARD_ID_LEN, ShardHealth, ShardId, ShardStat};
 pub use units::{GIB, KIB, MIB, ParseByteSizeError, TIB, format_bytes, parse_bytes};

@@ -1,8 +1,11 @@
 //! What a node stores: shards, named without any trace of what they are part of.
 
 use std::fmt;
+use std::str::FromStr;
 
-use crate::{GroupId, SealedId};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{GroupId, ParseIdError, SealedId};
 
 /// Length of [`ShardId::to_bytes`].
 pub const SHARD_ID_LEN: usize = 25;
@@ -49,9 +52,80 @@ impl fmt::Display for ShardId {
     }
 }
 
+impl FromStr for ShardId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        let malformed =
+            || ParseIdError { kind: "shard id", digits: 2 * SealedId::LEN, text: text.to_owned() };
+        let mut parts = text.split('/');
+        let (Some(group), Some(sealed), Some(index), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(malformed());
+        };
+        Ok(Self {
+            group: GroupId(group.parse().map_err(|_| malformed())?),
+            sealed: sealed.parse().map_err(|_| malformed())?,
+            index: index.parse().map_err(|_| malformed())?,
+        })
+    }
+}
+
+impl Serialize for ShardId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ShardId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What a node tells about a shard that it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardStat {
+    /// The shard.
+    pub id: ShardId,
+    /// Length of its bytes.
+    pub len: u32,
+    /// When the node stored it, by the node's own clock, in milliseconds since the Unix epoch. Only good for
+    /// judging age: nothing is ordered by it.
+    pub stored_at_ms: i64,
+}
+
+/// What reading a shard back found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShardHealth {
+    /// Every byte is as it was stored.
+    Good,
+    /// The shard is known, but its bytes no longer match its checksum or cannot be read.
+    Corrupt,
+    /// The node has no such shard.
+    Missing,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shard_id_survives_its_text_form() {
+        let id = ShardId { group: GroupId(7), sealed: SealedId([0xab; 16]), index: 3 };
+        assert_eq!(id.to_string().parse::<ShardId>().unwrap(), id);
+        let stat = ShardStat { id, len: 9, stored_at_ms: -1 };
+        let json = serde_json::to_string(&stat).unwrap();
+        assert_eq!(serde_json::from_str::<ShardStat>(&json).unwrap(), stat);
+        for text in
+            ["", "7/ab/3", "7/abababababababababababababababab", "7/abababababababababababababababab/256"]
+        {
+            assert!(text.parse::<ShardId>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn byte_order_is_id_order() {
