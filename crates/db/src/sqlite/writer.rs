@@ -1,0 +1,201 @@
+//! The one writer: a thread that runs many bodies in one transaction, so that they share an fsync.
+//!
+//! Each body stands in a savepoint of its own, which is undone when it fails. Replies leave after COMMIT, also those
+//! of failed bodies: what they saw may come from a neighbour in the same transaction. The thread never waits for
+//! more bodies; while it commits, the next ones queue up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tracing::error;
+
+use super::body::{self, Outcome};
+use super::checkpoint::Checkpointer;
+use super::connection::statement_error;
+use crate::{DbError, Tx, TxFuture};
+
+/// Bodies that share one COMMIT at most.
+const BATCH_BODIES: usize = 512;
+/// After this long a batch takes no further body, so that the first one's reply is not held back.
+const BATCH_TIME: Duration = Duration::from_millis(5);
+
+/// A body on its way to the writer and back.
+pub(super) trait Job: Send {
+    /// Runs the body; false asks to undo it.
+    fn run(&mut self, tx: &mut Tx) -> bool;
+    /// Replies. `failure` overrides what the body returned.
+    fn finish(self: Box<Self>, failure: Option<&Failure>);
+}
+
+struct BodyJob<T, E, F> {
+    body: F,
+    outcome: Option<Outcome<T, E>>,
+    reply: oneshot::Sender<Outcome<T, E>>,
+}
+
+impl<T, E, F> Job for BodyJob<T, E, F>
+where
+    T: Send,
+    E: From<DbError> + Send,
+    F: for<'t> Fn(&'t mut Tx) -> TxFuture<'t, T, E> + Send,
+{
+    fn run(&mut self, tx: &mut Tx) -> bool {
+        self.outcome.insert(body::run(&self.body, tx)).is_ok()
+    }
+
+    fn finish(self: Box<Self>, failure: Option<&Failure>) {
+        let outcome = match (failure, self.outcome) {
+            (Some(failure), _) => Outcome::Returned(Err(failure.error().into())),
+            (None, Some(outcome)) => outcome,
+            (None, None) => Outcome::Returned(Err(DbError::Closed.into())),
+        };
+        // A caller that went away has no use for the reply.
+        let _ = self.reply.send(outcome);
+    }
+}
+
+/// A job for `body`, and where its outcome will arrive.
+pub(super) fn job<T, E, F>(body: F) -> (Box<dyn Job>, oneshot::Receiver<Outcome<T, E>>)
+where
+    T: Send + 'static,
+    E: From<DbError> + Send + 'static,
+    F: for<'t> Fn(&'t mut Tx) -> TxFuture<'t, T, E> + Send + 'static,
+{
+    let (reply, outcome) = oneshot::channel();
+    (Box::new(BodyJob { body, outcome: None, reply }), outcome)
+}
+
+/// Why a whole batch failed.
+#[derive(Debug, Clone)]
+pub(super) enum Failure {
+    /// Nothing of it took effect.
+    RolledBack { sql: &'static str, code: rusqlite::ffi::Error, message: Option<String> },
+    /// fsync failed during COMMIT: a crash now may or may not bring the transaction back.
+    Unknown { message: String },
+    /// An earlier fsync failed.
+    ReadOnly,
+}
+
+impl Failure {
+    fn new(sql: &'static str, source: &rusqlite::Error) -> Self {
+        let code = source.sqlite_error().copied().unwrap_or_else(|| rusqlite::ffi::Error::new(1));
+        Self::RolledBack { sql, code, message: Some(source.to_string()) }
+    }
+
+    fn error(&self) -> DbError {
+        match self {
+            Self::RolledBack { sql, code, message } => {
+                statement_error(sql, rusqlite::Error::SqliteFailure(*code, message.clone()))
+            }
+            Self::Unknown { message } => DbError::OutcomeUnknown { source: message.clone().into() },
+            Self::ReadOnly => DbError::ReadOnly,
+        }
+    }
+}
+
+pub(super) struct Writer {
+    tx: Tx,
+    queue: mpsc::Receiver<Box<dyn Job>>,
+    checkpointer: Checkpointer,
+    /// Frames in the write-ahead log, kept by SQLite's hook.
+    wal_frames: Arc<AtomicU64>,
+    read_only: bool,
+}
+
+impl Writer {
+    pub(super) fn new(
+        mut tx: Tx,
+        queue: mpsc::Receiver<Box<dyn Job>>,
+        checkpointer: Checkpointer,
+    ) -> Result<Self, DbError> {
+        let wal_frames = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&wal_frames);
+        tx.sqlite()
+            .raw()
+            .wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, frames: i32| {
+                counter.store(frames.unsigned_abs().into(), Ordering::Relaxed);
+                Ok(())
+            }))
+            .map_err(|source| DbError::Sqlite { sql: "wal_hook", source })?;
+        Ok(Self { tx, queue, checkpointer, wal_frames, read_only: false })
+    }
+
+    /// Serves until the last sender is gone and its bodies are committed.
+    pub(super) fn run(mut self) {
+        let mut batch = Vec::with_capacity(BATCH_BODIES);
+        while let Some(job) = self.queue.blocking_recv() {
+            let failure = self.run_batch(job, &mut batch).err();
+            for job in batch.drain(..) {
+                job.finish(failure.as_ref());
+            }
+            self.checkpointer.after_commit(self.tx.sqlite(), self.wal_frames.load(Ordering::Relaxed));
+        }
+    }
+
+    fn run_batch(&mut self, first: Box<dyn Job>, batch: &mut Vec<Box<dyn Job>>) -> Result<(), Failure> {
+        batch.push(first);
+        if self.read_only {
+            return Err(Failure::ReadOnly);
+        }
+        self.control("BEGIN IMMEDIATE")?;
+        let started = Instant::now();
+        let mut kept = 0;
+        let mut next = 0;
+        loop {
+            kept += usize::from(self.run_body(&mut batch[next])?);
+            next += 1;
+            if next == BATCH_BODIES || started.elapsed() >= BATCH_TIME {
+                break;
+            }
+            match self.queue.try_recv() {
+                Ok(job) => batch.push(job),
+                Err(_) => break,
+            }
+        }
+        if kept == 0 { self.control("ROLLBACK") } else { self.commit() }
+    }
+
+    /// Runs one body in its savepoint; whether its changes stay.
+    fn run_body(&mut self, job: &mut Box<dyn Job>) -> Result<bool, Failure> {
+        self.control("SAVEPOINT body")?;
+        let keep = job.run(&mut self.tx);
+        if self.tx.sqlite().is_idle() {
+            // SQLite has rolled back the whole transaction, the neighbours' work included.
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+            return Err(Failure::RolledBack { sql: "SAVEPOINT body", code, message: None });
+        }
+        if !keep {
+            self.control("ROLLBACK TO body")?;
+        }
+        self.control("RELEASE body")?;
+        Ok(keep)
+    }
+
+    fn commit(&mut self) -> Result<(), Failure> {
+        let Err(source) = self.tx.sqlite().control("COMMIT") else { return Ok(()) };
+        self.roll_back();
+        if source.sqlite_error_code() == Some(rusqlite::ErrorCode::SystemIoFailure) {
+            // The kernel may have dropped the pages it could not write: another fsync would lie (fsyncgate).
+            self.read_only = true;
+            error!(error = %source, "the database's COMMIT failed on the disk: no more writes until it is reopened");
+            return Err(Failure::Unknown { message: source.to_string() });
+        }
+        Err(Failure::new("COMMIT", &source))
+    }
+
+    fn control(&mut self, sql: &'static str) -> Result<(), Failure> {
+        let Err(source) = self.tx.sqlite().control(sql) else { return Ok(()) };
+        self.roll_back();
+        Err(Failure::new(sql, &source))
+    }
+
+    fn roll_back(&mut self) {
+        if !self.tx.sqlite().is_idle()
+            && let Err(source) = self.tx.sqlite().control("ROLLBACK")
+        {
+            error!(error = %source, "the database's ROLLBACK failed");
+        }
+    }
+}
