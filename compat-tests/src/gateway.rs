@@ -1,0 +1,162 @@
+//! A `datamesh-gateway dev` of its own for one test: free ports, a temporary directory, killed when dropped.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+/// The path of one of the workspace's binaries, beside the running test.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    let test = std::env::current_exe().context("the test's own path")?;
+    let dir = test.parent().and_then(Path::parent).context("the target directory")?;
+    let path = dir.join(name);
+    if !path.exists() {
+        bail!("{} is missing: run `make test`, which builds the binaries first", path.display());
+    }
+    Ok(path)
+}
+
+/// What `credentials.env` holds.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    variables: BTreeMap<String, String>,
+}
+
+impl Credentials {
+    /// Reads the file as a shell that sources it would.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let variables = text
+            .lines()
+            .filter_map(|line| line.trim().trim_start_matches("export ").split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.trim_matches(['"', '\'']).to_owned()))
+            .collect();
+        Ok(Self { variables })
+    }
+
+    /// The variables, to be set in a client's environment.
+    pub fn variables(&self) -> &BTreeMap<String, String> {
+        &self.variables
+    }
+
+    /// One variable; its absence fails the test with its name.
+    pub fn get(&self, name: &str) -> &str {
+        match self.variables.get(name) {
+            Some(value) => value,
+            None => panic!("credentials.env lacks {name}"),
+        }
+    }
+
+    /// `http://host:port` of the S3 endpoint.
+    pub fn endpoint(&self) -> &str {
+        self.get("AWS_ENDPOINT_URL")
+    }
+
+    /// `host:port` of the S3 endpoint.
+    pub fn host(&self) -> &str {
+        self.endpoint().trim_start_matches("http://").trim_end_matches('/')
+    }
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    child: Child,
+    data_dir: PathBuf,
+    arguments: Vec<String>,
+    // Removes the data when the test is over.
+    _temporary: Option<TempDir>,
+}
+
+impl Gateway {
+    /// Starts a gateway with eight nodes in a temporary directory and waits until it serves.
+    pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Like [`Self::start`], with more arguments for `dev`.
+    pub fn start_with(arguments: &[&str]) -> Result<Self> {
+        let temporary = tempfile::tempdir()?;
+        let data_dir = temporary.path().join("data");
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let child = spawn(&data_dir, &arguments)?;
+        Ok(Self { child, data_dir, arguments, _temporary: Some(temporary) })
+    }
+
+    /// Its data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// The credentials it wrote.
+    pub fn credentials(&self) -> Result<Credentials> {
+        Credentials::read(&self.data_dir.join("credentials.env"))
+    }
+
+    /// Resident memory in bytes, now.
+    pub fn memory_bytes(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("VmRSS")?;
+        let kib: u64 = line.split_whitespace().nth(1).context("a number")?.parse()?;
+        Ok(kib * 1024)
+    }
+
+    /// Kills the process as `kill -9` does.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Asks the process to drain and waits for its end.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        anyhow::ensure!(status.success(), "kill -TERM failed");
+        Ok(self.child.wait()?)
+    }
+
+    /// Starts the process again on the same data.
+    pub fn restart(&mut self) -> Result<()> {
+        self.child = spawn(&self.data_dir, &self.arguments)?;
+        Ok(())
+    }
+
+    /// Runs `datamesh-admin` with `--output json` and gives its exit code and what it printed.
+    pub fn admin(&self, arguments: &[&str]) -> Result<(i32, serde_json::Value)> {
+        crate::cluster::admin(&self.data_dir, arguments)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // Already dead is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(data_dir: &Path, arguments: &[String]) -> Result<Child> {
+    let mut child = Command::new(binary("datamesh-gateway")?)
+        .args(["dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"])
+        .arg(data_dir)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting datamesh-gateway")?;
+    let stdout = child.stdout.take().context("the gateway's output")?;
+    let mut lines = BufReader::new(stdout).lines();
+    for line in &mut lines {
+        if line? == "ready" {
+            // Somebody must go on reading, or the gateway would block on a full pipe.
+            std::thread::spawn(move || lines.for_each(drop));
+            return Ok(child);
+        }
+    }
+    let status = child.wait()?;
+    bail!("the gateway ended before it was ready: {status}")
+}

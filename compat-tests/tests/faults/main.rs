@@ -1,0 +1,7 @@
+//! Failures of real processes: what was acknowledged is there afterwards, byte for byte.
+//!
+//! The numbers are those of the fault matrix in ARCHITECTURE.md.
+
+mod cluster_faults;
+mod gateway_faults;
+mod ledger;
