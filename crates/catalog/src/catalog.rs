@@ -1,0 +1,26 @@
+//! [`Catalog`]: the handle that all operations hang on.
+
+use datamesh_db::Db;
+
+use crate::CatalogError;
+
+/// The catalog of one cluster. Clones share it; any number of processes may use the same PostgreSQL database.
+///
+/// Each method that changes something is one transaction: when it returns `Ok` the change is durable, on an error
+/// nothing of it happened (but see [`datamesh_db::DbError::OutcomeUnknown`]). Dropping a future leaves the outcome
+/// open, never half done.
+#[derive(Clone)]
+pub struct Catalog {
+    pub(crate) db: Db,
+}
+
+impl Catalog {
+    /// Brings the schema up to date and opens the catalog.
+    ///
+    /// # Errors
+    /// [`datamesh_db::DbError::SchemaTooNew`] when a newer release has migrated the database.
+    pub async fn open(db: Db) -> Result<Self, CatalogError> {
+        let _ = &db;
+        todo!()
+    }
+}
