@@ -86,7 +86,7 @@ async fn run(arguments: Arguments) -> Result<()> {
     )?;
     server.create_bucket().await?;
     let wanted = |operation| arguments.operations.is_empty() || arguments.operations.contains(&operation);
-    let mut report = Report::start(arguments.output == Format::Csv);
+    let report = Report::start(arguments.output == Format::Csv);
     for &size in &arguments.sizes {
         for &connections in &arguments.connections {
             let objects = arguments.objects.unwrap_or_else(|| objects_for(size, connections));
