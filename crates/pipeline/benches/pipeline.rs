@@ -1,0 +1,2 @@
+//! Throughput of each stage.
+fn main() {}

@@ -1,0 +1,125 @@
+//! The two keys of the data path and what is derived from them.
+//!
+//! A [`DomainKey`] is a dedup domain's secret. Nothing uses it directly: BLAKE3's key derivation makes one subkey
+//! for chunk ids, one for sealing and one for the cut points, so that none of them says anything about another.
+//! A [`ShardAuthKey`] is the gateways' shared secret for shard tags; nodes never have either.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datamesh_types::ChunkId;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::PipelineError;
+
+const ID_CONTEXT: &str = "DataMesh 2026-11-22 pipeline v1: chunk id";
+const SEAL_CONTEXT: &str = "DataMesh 2026-11-22 pipeline v1: sealing";
+const GEAR_CONTEXT: &str = "DataMesh 2026-11-22 pipeline v1: cut points";
+
+/// Gear tables of FastCDC: a value for each byte, and the same shifted left by one bit.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(crate) struct GearTables {
+    pub(crate) gear: [u64; 256],
+    pub(crate) gear_ls: [u64; 256],
+}
+
+#[derive(Zeroize, ZeroizeOnDrop)]
+struct Subkeys {
+    id: [u8; 32],
+    seal: [u8; 32],
+    gear: GearTables,
+}
+
+/// The secret of one dedup domain. Whoever has it can compute chunk ids and open sealed chunks of the domain.
+///
+/// A clone shares the derived keys. They are wiped from memory when the last clone goes; `Debug` prints none.
+#[derive(Clone)]
+pub struct DomainKey(Arc<Subkeys>);
+
+impl DomainKey {
+    /// The key with these bytes.
+    pub fn from_bytes(mut bytes: [u8; 32]) -> Self {
+        let subkeys = Subkeys {
+            id: blake3::derive_key(ID_CONTEXT, &bytes),
+            seal: blake3::derive_key(SEAL_CONTEXT, &bytes),
+            gear: derive_gear(&bytes),
+        };
+        bytes.zeroize();
+        Self(Arc::new(subkeys))
+    }
+
+    /// A fresh random key, for domains that are never stored: the bytes cannot be had back.
+    pub fn random() -> Self {
+        Self::from_bytes(random_bytes("draw a domain key").expect("the system has a random generator"))
+    }
+
+    pub(crate) fn gear(&self) -> &GearTables {
+        &self.0.gear
+    }
+
+    /// The AES-256 key of one chunk.
+    pub(crate) fn chunk_key(&self, id: &ChunkId) -> [u8; 32] {
+        *blake3::keyed_hash(&self.0.seal, id.as_bytes()).as_bytes()
+    }
+}
+
+impl fmt::Debug for DomainKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DomainKey(..)")
+    }
+}
+
+/// The whole table comes from the key, not a seed that is XORed into the published one: 64 bits of seed can be
+/// searched for by whoever sees a few chunk lengths of known content.
+fn derive_gear(bytes: &[u8; 32]) -> GearTables {
+    let mut stream = [0; 256 * 8];
+    blake3::Hasher::new_derive_key(GEAR_CONTEXT).update(bytes).finalize_xof().fill(&mut stream);
+    let mut tables = GearTables { gear: [0; 256], gear_ls: [0; 256] };
+    let (words, _) = stream.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        tables.gear[index] = u64::from_le_bytes(*word);
+        tables.gear_ls[index] = tables.gear[index] << 1;
+    }
+    stream.zeroize();
+    tables
+}
+
+/// The id of a chunk: BLAKE3 of its plaintext, keyed by its dedup domain.
+///
+/// Equal plaintexts of one domain have equal ids; across domains ids say nothing about each other.
+pub fn chunk_id(key: &DomainKey, plaintext: &[u8]) -> ChunkId {
+    ChunkId(*blake3::keyed_hash(&key.0.id, plaintext).as_bytes())
+}
+
+/// The secret that shard tags are made with: known to gateways, never to nodes.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct ShardAuthKey([u8; 32]);
+
+impl ShardAuthKey {
+    /// The key with these bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// A fresh random key, for shards that are never stored: the bytes cannot be had back.
+    pub fn random() -> Self {
+        Self(random_bytes("draw a shard key").expect("the system has a random generator"))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ShardAuthKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ShardAuthKey(..)")
+    }
+}
+
+/// Bytes from the system's generator.
+pub(crate) fn random_bytes<const N: usize>(action: &'static str) -> Result<[u8; N], PipelineError> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| PipelineError::Crypto { action })?;
+    Ok(bytes)
+}
