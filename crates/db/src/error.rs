@@ -96,12 +96,12 @@ pub enum DbError {
         source: Source,
     },
     /// The transaction kept colliding with others, or losing its connection.
-    #[error("the transaction gave up after {attempts} attempts")]
+    #[error("the transaction gave up after {attempts} attempts: {reason}")]
     Busy {
         /// How often it ran.
         attempts: u32,
         /// Why the last attempt failed.
-        source: Box<DbError>,
+        reason: String,
     },
     /// An earlier statement of this transaction failed, so that it can only be rolled back.
     #[error("an earlier statement of this transaction failed")]

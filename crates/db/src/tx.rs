@@ -121,8 +121,7 @@ impl Tx {
         match &self.handle {
             Handle::Sqlite(_) => self.usable(),
             Handle::Postgres(_) => {
-                const LOCK: &str =
-                    "SELECT pg_advisory_xact_lock(hashtextextended(encode($1, 'hex'), 0))::text";
+                const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended(encode($1, 'hex'), 0))";
                 self.query(LOCK, &[key.into()]).await.map(drop)
             }
         }

@@ -138,9 +138,7 @@ impl ToSql for Value {
 pub(super) fn statement_error(sql: &'static str, source: rusqlite::Error) -> DbError {
     match source.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => DbError::Full,
-        Some(ErrorCode::DatabaseBusy) => {
-            DbError::Busy { attempts: 1, source: Box::new(DbError::Sqlite { sql, source }) }
-        }
+        Some(ErrorCode::DatabaseBusy) => DbError::Busy { attempts: 1, reason: source.to_string() },
         _ => DbError::Sqlite { sql, source },
     }
 }
