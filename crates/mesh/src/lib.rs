@@ -7,7 +7,10 @@ mod config;
 mod error;
 mod handle;
 mod key;
+
 mod map;
+mod net;
+
 mod service;
 mod transport;
 
