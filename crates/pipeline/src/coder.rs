@@ -81,7 +81,7 @@ impl Coder {
     }
 
     /// The n framed shards of a sealed chunk, in order of their index: [`Self::encode`] and
-    /// [`crate::frame_shard`] in one, with one copy and one allocation, which the shards share.
+    /// [`crate::frame_shard`] in one, with one copy. Each shard has memory of its own, which goes when it is dropped.
     pub fn encode_framed(
         &self,
         key: &ShardAuthKey,
@@ -89,30 +89,29 @@ impl Coder {
         id: SealedId,
         sealed: &[u8],
     ) -> Vec<Bytes> {
-        let shard_len = self.profile.shard_len(sealed.len());
+        let (k, shard_len) = (self.profile.data(), self.profile.shard_len(sealed.len()));
         let framed_len = SHARD_OVERHEAD + shard_len;
-        let mut frames = Vec::with_capacity(self.profile.total() * framed_len);
-        for index in 0..self.profile.data() {
-            frames.extend_from_slice(&[0; SHARD_OVERHEAD]);
-            frames.extend_from_slice(piece(sealed, index, shard_len));
-            frames.resize((index + 1) * framed_len, 0);
-        }
-        frames.resize(self.profile.total() * framed_len, 0);
-
-        let (data, parity) = frames.split_at_mut(self.profile.data() * framed_len);
-        let data: Vec<&[u8]> =
-            data.chunks_exact(framed_len).map(|framed| &framed[SHARD_OVERHEAD..]).collect();
+        let mut frames: Vec<Vec<u8>> = (0..self.profile.total())
+            .map(|index| {
+                let mut framed = Vec::with_capacity(framed_len);
+                framed.extend_from_slice(&[0; SHARD_OVERHEAD]);
+                if index < k {
+                    framed.extend_from_slice(piece(sealed, index, shard_len));
+                }
+                framed.resize(framed_len, 0);
+                framed
+            })
+            .collect();
+        let (data, parity) = frames.split_at_mut(k);
+        let data: Vec<&[u8]> = data.iter().map(|framed| &framed[SHARD_OVERHEAD..]).collect();
         let mut parity: Vec<&mut [u8]> =
-            parity.chunks_exact_mut(framed_len).map(|framed| &mut framed[SHARD_OVERHEAD..]).collect();
+            parity.iter_mut().map(|framed| &mut framed[SHARD_OVERHEAD..]).collect();
         self.fill_parity(&data, &mut parity);
-
-        for (index, framed) in frames.chunks_exact_mut(framed_len).enumerate() {
-            write_frame(key, &ShardId { group, sealed: id, index: index as u8 }, framed);
-        }
-        let frames = Bytes::from(frames);
-        (0..self.profile.total())
-            .map(|index| frames.slice(index * framed_len..(index + 1) * framed_len))
-            .collect()
+        let finish = |(index, mut framed): (usize, Vec<u8>)| {
+            write_frame(key, &ShardId { group, sealed: id, index: index as u8 }, &mut framed);
+            Bytes::from(framed)
+        };
+        frames.into_iter().enumerate().map(finish).collect()
     }
 
     /// The sealed chunk of `sealed_len` bytes, from any k payloads; `shards` has a place for each of the n.
