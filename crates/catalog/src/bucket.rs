@@ -1,5 +1,8 @@
 //! Buckets.
 
+use std::sync::Arc;
+
+use datamesh_db::{Engine, Row, Tx, Value};
 use datamesh_types::{AccountId, DomainId};
 
 use crate::{Catalog, CatalogError};
@@ -54,14 +57,65 @@ pub struct CreateBucket {
     pub now_ms: u64,
 }
 
+impl Versioning {
+    const fn code(self) -> i64 {
+        match self {
+            Self::Unversioned => 0,
+            Self::Enabled => 1,
+            Self::Suspended => 2,
+        }
+    }
+
+    pub(crate) const fn from_code(code: i64) -> Result<Self, CatalogError> {
+        match code {
+            0 => Ok(Self::Unversioned),
+            1 => Ok(Self::Enabled),
+            2 => Ok(Self::Suspended),
+            _ => Err(CatalogError::Corrupt { what: "bucket" }),
+        }
+    }
+}
+
+/// The columns of a [`Bucket`], from the table alias `b`.
+macro_rules! bucket_columns {
+    () => {
+        "b.id, b.name, b.account, b.domain, b.region, b.versioning, b.created_at_ms"
+    };
+}
+pub(crate) use bucket_columns;
+
+/// How many columns `bucket_columns!` has.
+pub(crate) const BUCKET_COLUMNS: usize = 7;
+
+/// Reads `bucket_columns!` from the start of a row.
+pub(crate) fn bucket_from_row(row: &Row) -> Result<Bucket, CatalogError> {
+    Ok(Bucket {
+        id: BucketId(row.int(0)?),
+        name: row.text(1)?.to_owned(),
+        account: AccountId(row.bytes(2)?),
+        domain: DomainId(row.bytes(3)?),
+        region: row.text(4)?.to_owned(),
+        versioning: Versioning::from_code(row.int(5)?)?,
+        created_at_ms: row.uint(6)?,
+    })
+}
+
+/// Holds off the deletion of a bucket until the transaction ends. PostgreSQL only: SQLite has one writer.
+pub(crate) const KEEP_BUCKET: &str = "SELECT id FROM bucket WHERE id = $1 FOR KEY SHARE";
+
 impl Catalog {
     /// Creates a bucket.
     ///
     /// # Errors
     /// [`CatalogError::BucketExists`], also when the same account owns it already.
     pub async fn create_bucket(&self, bucket: CreateBucket) -> Result<Bucket, CatalogError> {
-        let _ = bucket;
-        todo!()
+        let bucket = Arc::new(bucket);
+        self.db
+            .write(move |tx| {
+                let bucket = Arc::clone(&bucket);
+                Box::pin(async move { create(tx, &bucket).await })
+            })
+            .await
     }
 
     /// Deletes an empty bucket.
@@ -70,14 +124,21 @@ impl Catalog {
     /// [`CatalogError::BucketNotEmpty`] when it holds a version, a delete marker or an open upload;
     /// [`CatalogError::NoSuchBucket`].
     pub async fn delete_bucket(&self, bucket: BucketId) -> Result<(), CatalogError> {
-        let _ = bucket;
-        todo!()
+        self.db.write(move |tx| Box::pin(delete(tx, bucket))).await
     }
 
     /// The bucket of that name.
     pub async fn bucket(&self, name: &str) -> Result<Option<Bucket>, CatalogError> {
-        let _ = name;
-        todo!()
+        const SELECT: &str = concat!("SELECT ", bucket_columns!(), " FROM bucket b WHERE b.name = $1");
+        let params = [Value::from(name)];
+        self.db
+            .read(move |tx| {
+                let params = params.clone();
+                Box::pin(async move {
+                    tx.query_opt(SELECT, &params).await?.map(|row| bucket_from_row(&row)).transpose()
+                })
+            })
+            .await
     }
 
     /// Up to `limit` buckets of an account, by name, starting after `after`.
@@ -87,14 +148,84 @@ impl Catalog {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Bucket>, CatalogError> {
-        let _ = (account, after, limit);
-        todo!()
+        const SELECT: &str = concat!(
+            "SELECT ",
+            bucket_columns!(),
+            " FROM bucket b WHERE b.account = $1 AND b.name > $2 ORDER BY b.name LIMIT $3"
+        );
+        let params = [account.into(), after.unwrap_or_default().into(), limit.into()];
+        self.db
+            .read(move |tx| {
+                let params = params.clone();
+                Box::pin(
+                    async move { tx.query(SELECT, &params).await?.iter().map(bucket_from_row).collect() },
+                )
+            })
+            .await
     }
 
-    /// Turns versioning on or off. It never returns to [`Versioning::Unversioned`]; that value is refused as
-    /// [`Versioning::Suspended`] is stored.
+    /// Turns versioning on, or suspends it. A bucket never returns to [`Versioning::Unversioned`]: that is stored
+    /// as [`Versioning::Suspended`] once it has been enabled, which means the same for later writes.
     pub async fn set_versioning(&self, bucket: BucketId, versioning: Versioning) -> Result<(), CatalogError> {
-        let _ = (bucket, versioning);
-        todo!()
+        const UPDATE: &str = "UPDATE bucket SET versioning = CASE WHEN CAST($2 AS BIGINT) = 0 AND versioning <> 0 THEN 2 ELSE CAST($2 AS BIGINT) END
+             WHERE id = $1";
+        self.db
+            .write(move |tx| {
+                Box::pin(async move {
+                    match tx.execute(UPDATE, &[bucket.0.into(), versioning.code().into()]).await? {
+                        0 => Err(CatalogError::NoSuchBucket),
+                        _ => Ok(()),
+                    }
+                })
+            })
+            .await
+    }
+}
+
+async fn create(tx: &mut Tx, bucket: &CreateBucket) -> Result<Bucket, CatalogError> {
+    const INSERT: &str = "INSERT INTO bucket (name, account, domain, region, versioning, created_at_ms)
+         VALUES ($1, $2, $3, $4, 0, $5) ON CONFLICT (name) DO NOTHING RETURNING id";
+    const OWNER: &str = "SELECT account FROM bucket WHERE name = $1";
+    let params = [
+        (&bucket.name).into(),
+        bucket.account.into(),
+        bucket.domain.into(),
+        (&bucket.region).into(),
+        bucket.now_ms.into(),
+    ];
+    if let Some(row) = tx.query_opt(INSERT, &params).await? {
+        return Ok(Bucket {
+            id: BucketId(row.int(0)?),
+            name: bucket.name.clone(),
+            account: bucket.account,
+            domain: bucket.domain,
+            region: bucket.region.clone(),
+            versioning: Versioning::Unversioned,
+            created_at_ms: bucket.now_ms,
+        });
+    }
+    // Deleted between the two statements (PostgreSQL): the caller may try again.
+    let owner = tx.query_opt(OWNER, &params[..1]).await?.ok_or(CatalogError::NoSuchBucket)?;
+    Err(CatalogError::BucketExists { account: AccountId(owner.bytes(0)?) })
+}
+
+async fn delete(tx: &mut Tx, bucket: BucketId) -> Result<(), CatalogError> {
+    // Waits for writers that hold KEEP_BUCKET; what they committed is visible to the next statement.
+    const LOCK: &str = "SELECT id FROM bucket WHERE id = $1 FOR UPDATE";
+    const OCCUPIED: &str = "SELECT 1 WHERE EXISTS (SELECT 1 FROM version WHERE bucket = $1)
+         OR EXISTS (SELECT 1 FROM upload WHERE bucket = $1 AND completed_at_ms IS NULL)";
+    const FORGET_UPLOADS: &str = "DELETE FROM upload WHERE bucket = $1 AND completed_at_ms IS NOT NULL";
+    const DELETE: &str = "DELETE FROM bucket WHERE id = $1";
+    let params = [bucket.0.into()];
+    if tx.engine() == Engine::Postgres {
+        tx.query(LOCK, &params).await?;
+    }
+    if tx.query_opt(OCCUPIED, &params).await?.is_some() {
+        return Err(CatalogError::BucketNotEmpty);
+    }
+    tx.execute(FORGET_UPLOADS, &params).await?;
+    match tx.execute(DELETE, &params).await? {
+        0 => Err(CatalogError::NoSuchBucket),
+        _ => Ok(()),
     }
 }

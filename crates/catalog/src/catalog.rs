@@ -3,6 +3,7 @@
 use datamesh_db::Db;
 
 use crate::CatalogError;
+use crate::schema::MIGRATIONS;
 
 /// The catalog of one cluster. Clones share it; any number of processes may use the same PostgreSQL database.
 ///
@@ -20,7 +21,7 @@ impl Catalog {
     /// # Errors
     /// [`datamesh_db::DbError::SchemaTooNew`] when a newer release has migrated the database.
     pub async fn open(db: Db) -> Result<Self, CatalogError> {
-        let _ = &db;
-        todo!()
+        db.migrate("catalog", MIGRATIONS).await?;
+        Ok(Self { db })
     }
 }

@@ -79,6 +79,14 @@ pub enum CatalogError {
         /// The group.
         group: GroupId,
     },
+    /// A placement group needs one node per shard.
+    #[error("a group of {shards} shards cannot have {nodes} nodes")]
+    WrongGroupSize {
+        /// The nodes given.
+        nodes: usize,
+        /// The shards of the profile.
+        shards: usize,
+    },
     /// The placement group has changed since it was read.
     #[error("placement group {group} has epoch {actual}, not {expected}")]
     GroupChanged {

@@ -1,8 +1,10 @@
 //! Placement groups, and the state of the chunks in them.
 
-use datamesh_types::{GroupId, Location, NodeId, Profile, SealedId};
+use datamesh_db::{Row, Tx, Value};
+use datamesh_types::{GroupId, Location, NodeId, Profile};
 
-use crate::{Catalog, CatalogError, GarbageId};
+use crate::manifest::first;
+use crate::{Catalog, CatalogError};
 
 /// What a placement group is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,20 +54,93 @@ pub struct LostChunk {
     pub found_at_ms: u64,
 }
 
+/// Work that waits for background jobs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Sealed chunks that backends have yet to delete.
+    pub garbage: u64,
+    /// Chunks that lack shards.
+    pub incomplete_chunks: u64,
+    /// Chunks that cannot be read.
+    pub lost_chunks: u64,
+}
+
+impl GroupState {
+    const fn code(self) -> i64 {
+        match self {
+            Self::Open => 0,
+            Self::Sealed => 1,
+            Self::Retired => 2,
+        }
+    }
+
+    const fn from_code(code: i64) -> Result<Self, CatalogError> {
+        match code {
+            0 => Ok(Self::Open),
+            1 => Ok(Self::Sealed),
+            2 => Ok(Self::Retired),
+            _ => Err(CatalogError::Corrupt { what: "placement group" }),
+        }
+    }
+}
+
+macro_rules! group_columns {
+    () => {
+        "id, data_shards, total_shards, nodes, state, epoch"
+    };
+}
+
+fn group_from_row(row: &Row) -> Result<PlacementGroup, CatalogError> {
+    let corrupt = || CatalogError::Corrupt { what: "placement group" };
+    let (data, total) = (row.int(1)? as u32, row.int(2)? as u32);
+    let profile = Profile::new(data, total.saturating_sub(data)).map_err(|_| corrupt())?;
+    let nodes: Vec<NodeId> = row.blob(3)?.chunks(NodeId::LEN).filter_map(NodeId::from_slice).collect();
+    if nodes.len() != profile.total() {
+        return Err(corrupt());
+    }
+    let state = GroupState::from_code(row.int(4)?)?;
+    Ok(PlacementGroup { id: GroupId(row.uint(0)?), profile, nodes, state, epoch: row.uint(5)? })
+}
+
+fn node_bytes(nodes: &[NodeId]) -> Value {
+    Value::Blob(nodes.iter().flat_map(|node| node.0).collect())
+}
+
 impl Catalog {
     /// All placement groups, by number.
     pub async fn groups(&self) -> Result<Vec<PlacementGroup>, CatalogError> {
-        todo!()
+        const SELECT: &str = concat!("SELECT ", group_columns!(), " FROM placement_group ORDER BY id");
+        self.db
+            .scan(|tx| {
+                Box::pin(async move { tx.query(SELECT, &[]).await?.iter().map(group_from_row).collect() })
+            })
+            .await
     }
 
-    /// Adds an open group. `nodes` has one member per shard of `profile`.
+    /// Adds an open group.
+    ///
+    /// # Errors
+    /// [`CatalogError::WrongGroupSize`] unless there is one node per shard.
     pub async fn create_group(
         &self,
         profile: Profile,
         nodes: Vec<NodeId>,
     ) -> Result<PlacementGroup, CatalogError> {
-        let _ = (profile, nodes);
-        todo!()
+        const INSERT: &str = concat!(
+            "INSERT INTO placement_group (data_shards, total_shards, nodes, state, epoch)
+             VALUES ($1, $2, $3, 0, 1) RETURNING ",
+            group_columns!()
+        );
+        if nodes.len() != profile.total() {
+            return Err(CatalogError::WrongGroupSize { nodes: nodes.len(), shards: profile.total() });
+        }
+        let params = [profile.data().into(), profile.total().into(), node_bytes(&nodes)];
+        self.db
+            .write(move |tx| {
+                let params = params.clone();
+                Box::pin(async move { group_from_row(&first(tx.query_opt(INSERT, &params).await?)?) })
+            })
+            .await
     }
 
     /// Replaces the member at `index`, in one update.
@@ -81,8 +156,19 @@ impl Catalog {
         to: NodeId,
         expected_epoch: u64,
     ) -> Result<PlacementGroup, CatalogError> {
-        let _ = (group, index, from, to, expected_epoch);
-        todo!()
+        self.db
+            .write(move |tx| {
+                Box::pin(async move {
+                    let mut record = locked_group(tx, group).await?;
+                    let changed = record.changed(expected_epoch);
+                    match record.nodes.get_mut(usize::from(index)) {
+                        Some(member) if *member == from && record.epoch == expected_epoch => *member = to,
+                        _ => return Err(changed),
+                    }
+                    store_group(tx, record).await
+                })
+            })
+            .await
     }
 
     /// Changes what a group is used for.
@@ -95,85 +181,40 @@ impl Catalog {
         state: GroupState,
         expected_epoch: u64,
     ) -> Result<PlacementGroup, CatalogError> {
-        let _ = (group, state, expected_epoch);
-        todo!()
-    }
-
-    /// Up to `limit` chunks of a group, by sealed id, after `after`. Garbage is not among them.
-    pub async fn chunks_in_group(
-        &self,
-        group: GroupId,
-        after: Option<SealedId>,
-        limit: usize,
-    ) -> Result<Vec<GroupChunk>, CatalogError> {
-        let _ = (group, after, limit);
-        todo!()
-    }
-
-    /// Up to `limit` chunks that lack shards, after the chunk `after` of the page before, in no telling order.
-    pub async fn chunks_missing_shards(
-        &self,
-        after: Option<SealedId>,
-        limit: usize,
-    ) -> Result<Vec<GroupChunk>, CatalogError> {
-        let _ = (after, limit);
-        todo!()
-    }
-
-    /// Records that a chunk lacks these shards. Unknown chunks are ignored: they were deleted meanwhile.
-    pub async fn shards_missing(&self, sealed: SealedId, indexes: &[u8]) -> Result<(), CatalogError> {
-        let _ = (sealed, indexes);
-        todo!()
-    }
-
-    /// Records that a chunk has this shard again. Unknown chunks are ignored.
-    pub async fn shard_restored(&self, sealed: SealedId, index: u8) -> Result<(), CatalogError> {
-        let _ = (sealed, index);
-        todo!()
-    }
-
-    /// Records that a chunk cannot be read. It stops counting as known, so that its next write heals it; nothing is
-    /// deleted. Unknown chunks are ignored.
-    pub async fn chunk_lost(
-        &self,
-        sealed: SealedId,
-        readable_shards: usize,
-        now_ms: u64,
-    ) -> Result<(), CatalogError> {
-        let _ = (sealed, readable_shards, now_ms);
-        todo!()
-    }
-
-    /// Records that a lost chunk can be read again.
-    pub async fn chunk_found(&self, sealed: SealedId) -> Result<(), CatalogError> {
-        let _ = sealed;
-        todo!()
-    }
-
-    /// Up to `limit` lost chunks, by sealed id, after `after`.
-    pub async fn lost_chunks(
-        &self,
-        after: Option<SealedId>,
-        limit: usize,
-    ) -> Result<Vec<LostChunk>, CatalogError> {
-        let _ = (after, limit);
-        todo!()
-    }
-
-    /// How many garbage rows, chunks with missing shards, and lost chunks there are: for gauges.
-    pub async fn backlog(&self) -> Result<Backlog, CatalogError> {
-        let _ = GarbageId(0);
-        todo!()
+        self.db
+            .write(move |tx| {
+                Box::pin(async move {
+                    let mut record = locked_group(tx, group).await?;
+                    if record.epoch != expected_epoch {
+                        return Err(record.changed(expected_epoch));
+                    }
+                    record.state = state;
+                    store_group(tx, record).await
+                })
+            })
+            .await
     }
 }
 
-/// Work that waits for background jobs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Backlog {
-    /// Sealed chunks that backends have yet to delete.
-    pub garbage: u64,
-    /// Chunks that lack shards.
-    pub incomplete_chunks: u64,
-    /// Chunks that cannot be read.
-    pub lost_chunks: u64,
+impl PlacementGroup {
+    const fn changed(&self, expected: u64) -> CatalogError {
+        CatalogError::GroupChanged { group: self.id, expected, actual: self.epoch }
+    }
+}
+
+async fn locked_group(tx: &mut Tx, group: GroupId) -> Result<PlacementGroup, CatalogError> {
+    const SELECT: &str = concat!("SELECT ", group_columns!(), " FROM placement_group WHERE id = $1");
+    tx.lock(&[b"group".as_slice(), &group.0.to_le_bytes()].concat()).await?;
+    let row = tx.query_opt(SELECT, &[group.into()]).await?;
+    group_from_row(&row.ok_or(CatalogError::NoSuchGroup { group })?)
+}
+
+/// Stores members and state under the next epoch.
+async fn store_group(tx: &mut Tx, mut record: PlacementGroup) -> Result<PlacementGroup, CatalogError> {
+    const UPDATE: &str = "UPDATE placement_group SET nodes = $2, state = $3, epoch = $4 WHERE id = $1";
+    record.epoch += 1;
+    let params =
+        [record.id.into(), node_bytes(&record.nodes), record.state.code().into(), record.epoch.into()];
+    tx.execute(UPDATE, &params).await?;
+    Ok(record)
 }

@@ -1,5 +1,7 @@
 //! Leases: which process runs a background job.
 
+use datamesh_db::Value;
+
 use crate::{Catalog, CatalogError};
 
 /// A held lease.
@@ -22,13 +24,36 @@ impl Catalog {
         ttl_ms: u64,
         now_ms: u64,
     ) -> Result<Option<Lease>, CatalogError> {
-        let _ = (name, holder, ttl_ms, now_ms);
-        todo!()
+        const TAKE: &str = "INSERT INTO lease (name, holder, term, expires_at_ms) VALUES ($1, $2, 1, $3)
+             ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at_ms = excluded.expires_at_ms,
+               term = lease.term + CASE WHEN lease.holder = excluded.holder THEN 0 ELSE 1 END
+             WHERE lease.holder = excluded.holder OR lease.expires_at_ms <= $4
+             RETURNING term";
+        let expires_at_ms = now_ms.saturating_add(ttl_ms);
+        let params = [name.into(), holder.into(), expires_at_ms.into(), now_ms.into()];
+        self.db
+            .write(move |tx| {
+                let params = params.clone();
+                Box::pin(async move {
+                    let row = tx.query_opt(TAKE, &params).await?;
+                    row.map(|row| Ok(Lease { term: row.uint(0)?, expires_at_ms })).transpose()
+                })
+            })
+            .await
     }
 
     /// Gives the lease up early, if `holder` has it.
     pub async fn release_lease(&self, name: &str, holder: &str) -> Result<(), CatalogError> {
-        let _ = (name, holder);
-        todo!()
+        const RELEASE: &str = "UPDATE lease SET expires_at_ms = 0 WHERE name = $1 AND holder = $2";
+        let params = [Value::from(name), holder.into()];
+        self.db
+            .write(move |tx| {
+                let params = params.clone();
+                Box::pin(async move {
+                    tx.execute(RELEASE, &params).await?;
+                    Ok(())
+                })
+            })
+            .await
     }
 }

@@ -4,8 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use datamesh_db::CommitHook;
+use datamesh_db::{CommitHook, Engine, Row, Tx, UsageChange, Value};
+use datamesh_types::AccountId;
+use uuid::Uuid;
 
+use crate::manifest::release;
+use crate::replace::keep_bucket;
 use crate::{BucketId, Catalog, CatalogError, Committed, ManifestContent, ManifestId, Precondition};
 
 /// An upload's id. Ids of one key sort by when their uploads began.
@@ -191,9 +195,38 @@ pub struct CompleteUpload {
 
 impl Catalog {
     /// Begins an upload.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoSuchBucket`].
     pub async fn create_upload(&self, upload: CreateUpload) -> Result<UploadId, CatalogError> {
-        let _ = upload;
-        todo!()
+        const INSERT: &str = "INSERT INTO upload (id, bucket, key, storage_class, attributes, created_at_ms)
+             VALUES ($1, $2, $3, $4, $5, $6)";
+        const EXISTS: &str = "SELECT id FROM bucket WHERE id = $1";
+        let random = Uuid::new_v4().into_bytes();
+        let (random, _) = random.split_first_chunk().expect("16 bytes are more than 10");
+        let id = UploadId(uuid::Builder::from_unix_timestamp_millis(upload.now_ms, random).into_uuid().into_bytes());
+        let params: [Value; 6] = [
+            (&id.0).into(),
+            upload.bucket.0.into(),
+            upload.key.into(),
+            upload.storage_class.into(),
+            upload.attributes.into(),
+            upload.now_ms.into(),
+        ];
+        self.db
+            .write(move |tx| {
+                let params = params.clone();
+                Box::pin(async move {
+                    keep_bucket(tx, upload.bucket).await?;
+                    if tx.query_opt(EXISTS, &params[1..2]).await?.is_none() {
+                        return Err(CatalogError::NoSuchBucket);
+                    }
+                    tx.execute(INSERT, &params).await?;
+                    Ok(())
+                })
+            })
+            .await?;
+        Ok(id)
     }
 
     /// An upload that is open, or completed and not yet forgotten.
@@ -206,58 +239,19 @@ impl Catalog {
         key: &[u8],
         upload: UploadId,
     ) -> Result<Upload, CatalogError> {
-        let _ = (bucket, key, upload);
-        todo!()
+        let params = upload_params(bucket, key, upload);
+        self.db
+            .read(move |tx| {
+                let params = params.clone();
+                Box::pin(async move {
+                    let row = tx.query_opt(SELECT_UPLOAD, &params).await?;
+                    upload_from_row(&row.ok_or(CatalogError::NoSuchUpload)?)
+                })
+            })
+            .await
     }
 
-    /// Stores a part, replacing the one of that number. Parts count as stored bytes.
-    ///
-    /// # Errors
-    /// [`CatalogError::NoSuchUpload`] when it is unknown, completed or aborted; else as [`Catalog::put_version`].
-    pub async fn put_part(&self, part: PutPart, hook: Arc<dyn CommitHook>) -> Result<Part, CatalogError> {
-        let _ = (part, hook);
-        todo!()
-    }
-
-    /// Up to `limit` parts of an open upload, by number, after part `after`.
-    ///
-    /// # Errors
-    /// [`CatalogError::NoSuchUpload`].
-    pub async fn list_parts(
-        &self,
-        bucket: BucketId,
-        key: &[u8],
-        upload: UploadId,
-        after: u16,
-        limit: usize,
-    ) -> Result<PartPage, CatalogError> {
-        let _ = (bucket, key, upload, after, limit);
-        todo!()
-    }
-
-    /// Lists open uploads by key, then by id.
-    pub async fn list_uploads(&self, query: UploadListQuery) -> Result<UploadPage, CatalogError> {
-        let _ = query;
-        todo!()
-    }
-
-    /// Makes the parts an object, in one transaction. Repeating it once it is completed returns the same result,
-    /// until [`Catalog::expire_uploads`] forgets the upload.
-    ///
-    /// # Errors
-    /// [`CatalogError::InvalidPart`], [`CatalogError::InvalidPartOrder`], [`CatalogError::PartTooSmall`],
-    /// [`CatalogError::SizeMismatch`], [`CatalogError::NoSuchUpload`], [`CatalogError::PreconditionFailed`],
-    /// [`CatalogError::NoSuchKey`] or the hook's. The upload stays open.
-    pub async fn complete_upload(
-        &self,
-        complete: CompleteUpload,
-        hook: Arc<dyn CommitHook>,
-    ) -> Result<Committed, CatalogError> {
-        let _ = (complete, hook);
-        todo!()
-    }
-
-    /// Gives an open upload up, with its parts.
+    /// Gives an open upload up, with its parts. `hook` runs if there were any.
     ///
     /// # Errors
     /// [`CatalogError::NoSuchUpload`], also when it is completed.
@@ -269,8 +263,13 @@ impl Catalog {
         now_ms: u64,
         hook: Arc<dyn CommitHook>,
     ) -> Result<(), CatalogError> {
-        let _ = (bucket, key, upload, now_ms, hook);
-        todo!()
+        let params = upload_params(bucket, key, upload);
+        self.db
+            .write(move |tx| {
+                let (params, hook) = (params.clone(), Arc::clone(&hook));
+                Box::pin(async move { abort(tx, &params, now_ms, &*hook).await })
+            })
+            .await
     }
 
     /// Aborts up to `limit` uploads that began before `begun_before_ms`, and forgets up to `limit` that were
@@ -283,7 +282,115 @@ impl Catalog {
         now_ms: u64,
         hook: Arc<dyn CommitHook>,
     ) -> Result<usize, CatalogError> {
-        let _ = (begun_before_ms, completed_before_ms, limit, now_ms, hook);
-        todo!()
+        const BEGUN: &str = "SELECT bucket, key, id FROM upload
+             WHERE completed_at_ms IS NULL AND created_at_ms < $1 ORDER BY created_at_ms LIMIT $2";
+        const FORGET: &str = "DELETE FROM upload WHERE id IN (SELECT id FROM upload
+             WHERE completed_at_ms IS NOT NULL AND completed_at_ms < $1 ORDER BY completed_at_ms LIMIT $2)";
+        let begun = self
+            .db
+            .scan(move |tx| {
+                Box::pin(async move {
+                    let rows = tx.query(BEGUN, &[begun_before_ms.into(), limit.into()]).await?;
+                    rows.iter()
+                        .map(|row| Ok((BucketId(row.int(0)?), row.blob(1)?.to_vec(), UploadId(row.bytes(2)?))))
+                        .collect::<Result<Vec<_>, CatalogError>>()
+                })
+            })
+            .await?;
+        let mut expired = 0;
+        for (bucket, key, id) in begun {
+            match self.abort_upload(bucket, &key, id, now_ms, Arc::clone(&hook)).await {
+                Ok(()) => expired += 1,
+                // Completed or aborted by its owner meanwhile.
+                Err(CatalogError::NoSuchUpload) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let forgotten = self
+            .db
+            .write(move |tx| {
+                Box::pin(async move {
+                    Ok::<_, CatalogError>(
+                        tx.execute(FORGET, &[completed_before_ms.into(), limit.into()]).await?,
+                    )
+                })
+            })
+            .await?;
+        Ok(expired + forgotten as usize)
     }
+}
+
+macro_rules! select_upload {
+    ($suffix:literal) => {
+        concat!(
+            "SELECT id, storage_class, attributes, created_at_ms, completed_at_ms, completed_version, completed_etag,
+               completed_size FROM upload WHERE id = $1 AND bucket = $2 AND key = $3",
+            $suffix
+        )
+    };
+}
+
+const SELECT_UPLOAD: &str = select_upload!("");
+
+/// The upload, which does not change until the transaction ends.
+///
+/// # Errors
+/// [`CatalogError::NoSuchUpload`].
+pub(crate) async fn lock_upload(tx: &mut Tx, params: &[Value; 3]) -> Result<Upload, CatalogError> {
+    let sql = match tx.engine() {
+        Engine::Sqlite => SELECT_UPLOAD,
+        Engine::Postgres => select_upload!(" FOR UPDATE"),
+    };
+    upload_from_row(&tx.query_opt(sql, params).await?.ok_or(CatalogError::NoSuchUpload)?)
+}
+
+/// `$1` the upload, `$2` its bucket, `$3` its key.
+pub(crate) fn upload_params(bucket: BucketId, key: &[u8], upload: UploadId) -> [Value; 3] {
+    [(&upload.0).into(), bucket.0.into(), key.into()]
+}
+
+fn upload_from_row(row: &Row) -> Result<Upload, CatalogError> {
+    let completed = match row.opt_int(4)? {
+        None => None,
+        Some(completed_at_ms) => Some(Committed {
+            version: row.text(5)?.parse().map_err(|_| CatalogError::Corrupt { what: "upload" })?,
+            etag: row.text(6)?.to_owned(),
+            size: row.uint(7)?,
+            modified_ms: completed_at_ms.cast_unsigned(),
+        }),
+    };
+    Ok(Upload {
+        id: UploadId(row.bytes(0)?),
+        storage_class: row.text(1)?.to_owned(),
+        attributes: row.text(2)?.to_owned(),
+        created_at_ms: row.uint(3)?,
+        completed,
+    })
+}
+
+async fn abort(
+    tx: &mut Tx,
+    params: &[Value; 3],
+    now_ms: u64,
+    hook: &dyn CommitHook,
+) -> Result<(), CatalogError> {
+    const STORED: &str = "SELECT b.account, CAST(COALESCE(SUM(p.size), 0) AS BIGINT)
+         FROM bucket b LEFT JOIN upload_part p ON p.upload = $2 WHERE b.id = $1 GROUP BY b.account";
+    const RELEASE: &str = release!("SELECT manifest FROM upload_part WHERE upload = $1");
+    const DELETE_PARTS: &str = "DELETE FROM upload_part WHERE upload = $1";
+    const DELETE: &str = "DELETE FROM upload WHERE id = $1";
+    if lock_upload(tx, params).await?.completed.is_some() {
+        return Err(CatalogError::NoSuchUpload);
+    }
+    let [id, bucket, _] = params;
+    let stored = tx.query_opt(STORED, &[bucket.clone(), id.clone()]).await?;
+    let stored = stored.ok_or(CatalogError::NoSuchUpload)?;
+    tx.execute(RELEASE, &[id.clone(), now_ms.into()]).await?;
+    tx.execute(DELETE_PARTS, std::slice::from_ref(id)).await?;
+    tx.execute(DELETE, std::slice::from_ref(id)).await?;
+    let bytes = -stored.int(1)?;
+    if bytes != 0 {
+        hook.run(tx, &UsageChange { account: AccountId(stored.bytes(0)?), bytes, objects: 0 }).await?;
+    }
+    Ok(())
 }

@@ -4,9 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use datamesh_db::CommitHook;
+use datamesh_db::{Row, Value};
 use datamesh_types::ChunkId;
 
+use crate::bucket::{BUCKET_COLUMNS, bucket_columns, bucket_from_row};
 use crate::{Bucket, BucketId, Catalog, CatalogError, ManifestContent, ManifestId, Precondition};
 
 /// A version id as S3 shows it: `null`, or an opaque text that sorts by commit order within its key.
@@ -191,39 +192,68 @@ pub struct Deleted {
     pub delete_marker: bool,
 }
 
+/// The columns of a [`Version`], from the table alias `v`.
+macro_rules! version_columns {
+    () => {
+        "v.sequence, v.bucket, v.key, v.null_version, v.delete_marker, v.size, v.modified_ms, v.manifest, \
+         v.part_count, v.etag, v.storage_class, v.attributes, v.inline_chunk, v.inline_sealed"
+    };
+}
+
+/// The version of the key `$2` that a [`VersionId`] names; `$bucket` is the bucket's number.
+macro_rules! newest {
+    ($bucket:literal) => {
+        concat!(
+            "v.sequence = (SELECT x.sequence FROM version x WHERE x.bucket = ",
+            $bucket,
+            " AND x.key = $2 ORDER BY x.sequence DESC LIMIT 1)"
+        )
+    };
+}
+macro_rules! null_version {
+    ($bucket:literal) => {
+        concat!(
+            "v.sequence = (SELECT x.sequence FROM version x WHERE x.bucket = ",
+            $bucket,
+            " AND x.key = $2 AND x.null_version = 1 ORDER BY x.sequence DESC LIMIT 1)"
+        )
+    };
+}
+macro_rules! numbered {
+    ($bucket:literal) => {
+        concat!("v.sequence = $3 AND v.bucket = ", $bucket, " AND v.key = $2 AND v.null_version = 0")
+    };
+}
+
+/// Reads `version_columns!` from column `at` on.
+pub(crate) fn version_from_row(row: &mut Row, at: usize) -> Result<Version, CatalogError> {
+    let sequence = row.uint(at)?;
+    let content = match (row.opt_int(at + 7)?, row.int(at + 8)?, row.opt_blob(at + 12)?) {
+        (Some(manifest), 0, None) => StoredContent::Manifest(ManifestId(manifest)),
+        (None, 0, Some(chunk)) => StoredContent::Inline {
+            chunk: ChunkId::from_slice(chunk).ok_or(CatalogError::Corrupt { what: "version" })?,
+            sealed: row.take_blob(at + 13)?,
+        },
+        (None, 0, None) => StoredContent::Empty,
+        (None, count @ 1..=0xffff, None) => StoredContent::Parts { count: count as u16 },
+        _ => return Err(CatalogError::Corrupt { what: "version" }),
+    };
+    Ok(Version {
+        bucket: BucketId(row.int(at + 1)?),
+        key: row.take_blob(at + 2)?,
+        id: if row.bool(at + 3)? { VersionId::Null } else { VersionId::Numbered(sequence) },
+        sequence,
+        delete_marker: row.bool(at + 4)?,
+        size: row.uint(at + 5)?,
+        etag: row.take_text(at + 9)?,
+        modified_ms: row.uint(at + 6)?,
+        storage_class: row.take_text(at + 10)?,
+        attributes: row.take_text(at + 11)?,
+        content,
+    })
+}
+
 impl Catalog {
-    /// Commits a version: precondition, chunk references, replacement of the null version, usage, all in one
-    /// transaction.
-    ///
-    /// `hook` always runs, also when the usage does not change, because it settles the reservation.
-    ///
-    /// # Errors
-    /// [`CatalogError::NoSuchBucket`], [`CatalogError::PreconditionFailed`], [`CatalogError::NoSuchKey`] (a failed
-    /// If-Match), [`CatalogError::ManifestGone`], [`CatalogError::ChunkGone`], [`CatalogError::SizeMismatch`],
-    /// [`CatalogError::DomainMismatch`] or the hook's.
-    pub async fn put_version(
-        &self,
-        put: PutVersion,
-        hook: Arc<dyn CommitHook>,
-    ) -> Result<Committed, CatalogError> {
-        let _ = (put, hook);
-        todo!()
-    }
-
-    /// Commits a version that shares the source's manifests, or has a copy of its inline bytes.
-    ///
-    /// # Errors
-    /// [`CatalogError::DomainMismatch`] when the destination's bucket has another dedup domain: stream the bytes
-    /// instead. [`CatalogError::NoSuchVersion`] when the source is gone. Else as [`Catalog::put_version`].
-    pub async fn copy_version(
-        &self,
-        copy: CopyVersion,
-        hook: Arc<dyn CommitHook>,
-    ) -> Result<Committed, CatalogError> {
-        let _ = (copy, hook);
-        todo!()
-    }
-
     /// A version by bucket number; `None` for the id asks for the current one, which may be a delete marker.
     pub async fn version(
         &self,
@@ -231,8 +261,20 @@ impl Catalog {
         key: &[u8],
         version: Option<VersionId>,
     ) -> Result<Option<Version>, CatalogError> {
-        let _ = (bucket, key, version);
-        todo!()
+        const NEWEST: &str = concat!("SELECT ", version_columns!(), " FROM version v WHERE ", newest!("$1"));
+        const NULL: &str = concat!("SELECT ", version_columns!(), " FROM version v WHERE ", null_version!("$1"));
+        const NUMBERED: &str = concat!("SELECT ", version_columns!(), " FROM version v WHERE ", numbered!("$1"));
+        let mut params = vec![bucket.0.into(), key.into()];
+        let sql = match version {
+            None => NEWEST,
+            Some(VersionId::Null) => NULL,
+            Some(VersionId::Numbered(sequence)) => {
+                params.push(sequence.into());
+                NUMBERED
+            }
+        };
+        let row = self.point_read(sql, params).await?;
+        row.map(|mut row| version_from_row(&mut row, 0)).transpose()
     }
 
     /// A bucket and one of its versions, by the bucket's name, in one SELECT: what GET and HEAD need.
@@ -243,34 +285,59 @@ impl Catalog {
         key: &[u8],
         version: Option<VersionId>,
     ) -> Result<Option<(Bucket, Option<Version>)>, CatalogError> {
-        let _ = (bucket, key, version);
-        todo!()
+        macro_rules! select {
+            ($condition:expr) => {
+                concat!(
+                    "SELECT ",
+                    bucket_columns!(),
+                    ", ",
+                    version_columns!(),
+                    " FROM bucket b LEFT JOIN version v ON ",
+                    $condition,
+                    " WHERE b.name = $1"
+                )
+            };
+        }
+        let mut params = vec![bucket.into(), key.into()];
+        let sql = match version {
+            None => select!(newest!("b.id")),
+            Some(VersionId::Null) => select!(null_version!("b.id")),
+            Some(VersionId::Numbered(sequence)) => {
+                params.push(sequence.into());
+                select!(numbered!("b.id"))
+            }
+        };
+        let Some(mut row) = self.point_read(sql, params).await? else { return Ok(None) };
+        let bucket = bucket_from_row(&row)?;
+        if row.opt_int(BUCKET_COLUMNS)?.is_none() {
+            return Ok(Some((bucket, None)));
+        }
+        Ok(Some((bucket, Some(version_from_row(&mut row, BUCKET_COLUMNS)?))))
     }
 
-    /// Deletes an object or one of its versions. Deleting what does not exist succeeds.
-    ///
-    /// `hook` runs if the usage changes.
-    ///
-    /// # Errors
-    /// [`CatalogError::NoSuchBucket`], [`CatalogError::PreconditionFailed`], [`CatalogError::NoSuchKey`] (a failed
-    /// If-Match).
-    pub async fn delete_version(
-        &self,
-        delete: DeleteVersion,
-        hook: Arc<dyn CommitHook>,
-    ) -> Result<Deleted, CatalogError> {
-        let _ = (delete, hook);
-        todo!()
+    async fn point_read(&self, sql: &'static str, params: Vec<Value>) -> Result<Option<Row>, CatalogError> {
+        let params: Arc<[Value]> = params.into();
+        self.db
+            .read(move |tx| {
+                let params = Arc::clone(&params);
+                Box::pin(async move { Ok(tx.query_opt(sql, &params).await?) })
+            })
+            .await
     }
+}
 
-    /// Several deletions in the same bucket, in one transaction. The results stand in the order asked; a failed
-    /// precondition fails only its own key.
-    pub async fn delete_versions(
-        &self,
-        deletes: Vec<DeleteVersion>,
-        hook: Arc<dyn CommitHook>,
-    ) -> Result<Vec<Result<Deleted, CatalogError>>, CatalogError> {
-        let _ = (deletes, hook);
-        todo!()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_id_survives_its_text_form_and_sorts_by_sequence() {
+        for id in [VersionId::Null, VersionId::Numbered(1), VersionId::Numbered(u64::MAX)] {
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        assert!(VersionId::Numbered(9).to_string() < VersionId::Numbered(10).to_string());
+        for text in ["", "NULL", "1", "000000000000000A", "+000000000000001", "00000000000000001"] {
+            assert_eq!(text.parse::<VersionId>(), Err(ParseVersionIdError), "{text}");
+        }
     }
 }

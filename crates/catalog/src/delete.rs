@@ -1,0 +1,124 @@
+//! Deleting objects and versions.
+
+use std::sync::Arc;
+
+use datamesh_db::{CommitHook, Tx, UsageChange};
+
+use crate::put::{NewVersion, insert};
+use crate::replace::{Head, LockedKey, head_columns, head_from_row, lock_name};
+use crate::{Catalog, CatalogError, DeleteVersion, Deleted, VersionId, Versioning};
+
+type Outcome = Result<Deleted, CatalogError>;
+
+impl Catalog {
+    /// Deletes an object or one of its versions. Deleting what does not exist succeeds.
+    ///
+    /// `hook` runs if the usage changes.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoSuchBucket`], [`CatalogError::PreconditionFailed`], [`CatalogError::NoSuchKey`] (a failed
+    /// If-Match).
+    pub async fn delete_version(&self, delete: DeleteVersion, hook: Arc<dyn CommitHook>) -> Outcome {
+        let mut outcomes = self.delete_versions(vec![delete], hook).await?;
+        outcomes.pop().unwrap_or(Err(CatalogError::NoSuchVersion))
+    }
+
+    /// Several deletions in one transaction. The results stand in the order asked; a failed precondition fails only
+    /// its own key.
+    ///
+    /// All buckets must belong to one account, for `hook` sees one usage change.
+    pub async fn delete_versions(
+        &self,
+        deletes: Vec<DeleteVersion>,
+        hook: Arc<dyn CommitHook>,
+    ) -> Result<Vec<Outcome>, CatalogError> {
+        // Locks are taken in one order, so that two such calls do not deadlock; one key's deletions stay in order.
+        let mut ordered: Vec<(usize, DeleteVersion)> = deletes.into_iter().enumerate().collect();
+        ordered.sort_by_cached_key(|(position, delete)| (lock_name(delete.bucket, &delete.key), *position));
+        let ordered = Arc::new(ordered);
+        let mut outcomes = self
+            .db
+            .write(move |tx| {
+                let (ordered, hook) = (Arc::clone(&ordered), Arc::clone(&hook));
+                Box::pin(async move { delete_all(tx, &ordered, &*hook).await })
+            })
+            .await?;
+        outcomes.sort_unstable_by_key(|(position, _)| *position);
+        Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
+    }
+}
+
+async fn delete_all(
+    tx: &mut Tx,
+    deletes: &[(usize, DeleteVersion)],
+    hook: &dyn CommitHook,
+) -> Result<Vec<(usize, Outcome)>, CatalogError> {
+    let mut total: Option<UsageChange> = None;
+    let mut outcomes = Vec::with_capacity(deletes.len());
+    for (position, delete) in deletes {
+        let mut key = LockedKey::lock(tx, delete.bucket, &delete.key).await?;
+        if let Err(error) = key.check(&delete.precondition) {
+            outcomes.push((*position, Err(error)));
+            continue;
+        }
+        let deleted = match delete.version {
+            None => delete_object(tx, &mut key, delete.now_ms).await?,
+            Some(id) => delete_one(tx, &mut key, id, delete.now_ms).await?,
+        };
+        outcomes.push((*position, Ok(deleted)));
+        let change = key.change();
+        let total = total.get_or_insert(UsageChange { bytes: 0, objects: 0, ..change });
+        total.bytes += change.bytes;
+        total.objects += change.objects;
+    }
+    if let Some(change) = total
+        && (change.bytes, change.objects) != (0, 0)
+    {
+        hook.run(tx, &change).await?;
+    }
+    Ok(outcomes)
+}
+
+/// Deletes a key as its bucket's versioning says.
+async fn delete_object(tx: &mut Tx, key: &mut LockedKey<'_>, now_ms: u64) -> Outcome {
+    if key.versioning == Versioning::Unversioned {
+        let version = key.newest.as_ref().map(Head::id);
+        key.make_way(tx, now_ms).await?;
+        return Ok(Deleted { version, delete_marker: false });
+    }
+    key.make_way(tx, now_ms).await?;
+    let marker = NewVersion { delete_marker: true, now_ms, attributes: "{}", ..NewVersion::EMPTY };
+    let sequence = insert(tx, key, &marker).await?;
+    Ok(Deleted { version: Some(key.id_of(sequence)), delete_marker: true })
+}
+
+/// Removes one version for good. The one before it becomes the current one.
+async fn delete_one(tx: &mut Tx, key: &mut LockedKey<'_>, id: VersionId, now_ms: u64) -> Outcome {
+    const NUMBERED: &str = concat!(
+        "SELECT ",
+        head_columns!(),
+        " FROM version v WHERE v.bucket = $1 AND v.key = $2 AND v.sequence = $3 AND v.null_version = 0"
+    );
+    const NULL: &str = concat!(
+        "SELECT ",
+        head_columns!(),
+        " FROM version v WHERE v.bucket = $1 AND v.key = $2 AND v.null_version = 1"
+    );
+    const PROMOTE: &str = "UPDATE version SET listed = 1 WHERE delete_marker = 0 AND sequence =
+         (SELECT x.sequence FROM version x WHERE x.bucket = $1 AND x.key = $2 ORDER BY x.sequence DESC LIMIT 1)";
+    let place = [key.bucket.0.into(), key.key.into()];
+    let row = match id {
+        VersionId::Null => tx.query_opt(NULL, &place).await?,
+        VersionId::Numbered(sequence) => {
+            let [bucket, name] = place.clone();
+            tx.query_opt(NUMBERED, &[bucket, name, sequence.into()]).await?
+        }
+    };
+    let Some(row) = row else { return Ok(Deleted { version: None, delete_marker: false }) };
+    let head = head_from_row(&row, 0)?;
+    key.remove(tx, &head, now_ms).await?;
+    if key.newest.as_ref().is_some_and(|newest| newest.sequence == head.sequence) {
+        tx.execute(PROMOTE, &place).await?;
+    }
+    Ok(Deleted { version: Some(head.id()), delete_marker: head.delete_marker })
+}

@@ -1,0 +1,10 @@
+//! The schema, a step per published version.
+
+use datamesh_db::Migration;
+
+/// The catalog's steps. Published ones never change.
+pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    sqlite: include_str!("schema/0001.sqlite.sql"),
+    postgres: include_str!("schema/0001.postgres.sql"),
+}];
