@@ -165,7 +165,7 @@ fn is_definite(code: &SqlState) -> bool {
 }
 
 fn is_io(error: &Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
 }
 
 fn describe(error: &Error) -> String {

@@ -1,0 +1,137 @@
+//! What only SQLite has: a file, a lock on it, a write-ahead log and one writer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use datamesh_db::{Db, DbConfig, DbError};
+use tempfile::TempDir;
+
+use super::{COUNTERS, count, get, put};
+
+fn config(folder: &TempDir) -> DbConfig {
+    DbConfig::new(format!("sqlite:{}", folder.path().join("deep/inside/a.sqlite").display()))
+}
+
+async fn error(config: DbConfig) -> DbError {
+    Db::open(&config).await.err().expect("it cannot be opened")
+}
+
+#[tokio::test]
+async fn a_missing_file_is_named_and_only_created_on_demand() {
+    let folder = TempDir::new().unwrap();
+    let refused = error(config(&folder)).await;
+    assert!(
+        matches!(&refused, DbError::NoDatabase { target } if target.ends_with("a.sqlite")),
+        "{refused:?}"
+    );
+    drop(Db::open(&config(&folder).create()).await.unwrap());
+    drop(Db::open(&config(&folder)).await.unwrap());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nobody_else_may_read_the_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = TempDir::new().unwrap();
+    let db = Db::open(&config(&folder).create()).await.unwrap();
+    db.migrate("test", COUNTERS).await.unwrap();
+    for name in ["a.sqlite", "a.sqlite-wal", "a.sqlite-lock"] {
+        let mode = folder.path().join("deep/inside").join(name).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_gateway_cannot_open_the_file() {
+    let folder = TempDir::new().unwrap();
+    let first = Db::open(&config(&folder).create()).await.unwrap();
+    let refused = error(config(&folder)).await;
+    assert!(refused.to_string().ends_with("is locked by another process"), "{refused}");
+    drop(first);
+    drop(Db::open(&config(&folder)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_named() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a.sqlite");
+    std::fs::write(&path, "this has never been a database. ".repeat(100)).unwrap();
+    let refused = error(DbConfig::new(format!("sqlite:{}", path.display()))).await;
+    assert!(matches!(refused, DbError::NotADatabase { .. }), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_waits_for_something_else_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let db = Db::open(&config(&folder).create()).await.unwrap();
+    db.migrate("test", COUNTERS).await.unwrap();
+    let waiting = db.write::<(), DbError, _>(|_| {
+        Box::pin(async {
+            std::future::pending::<()>().await;
+            Ok(())
+        })
+    });
+    assert!(matches!(waiting.await, Err(DbError::BodyWaited)));
+    put(&db, "a", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropping_the_last_handle_waits_for_writes_on_their_way() {
+    let folder = TempDir::new().unwrap();
+    let db = Db::open(&config(&folder).create()).await.unwrap();
+    db.migrate("test", COUNTERS).await.unwrap();
+    let writes: Vec<_> = (0..100)
+        .map(|number| {
+            let db = db.clone();
+            Box::pin(async move {
+                db.write::<_, DbError, _>(move |tx| {
+                    Box::pin(super::insert(tx, format!("counter {number}"), number))
+                })
+                .await
+            })
+        })
+        .collect();
+    for mut write in writes {
+        // One poll hands the body to the writer; then the caller goes away.
+        let _ = futures::poll!(&mut write);
+    }
+    drop(db);
+    let db = Db::open(&config(&folder)).await.unwrap();
+    assert_eq!(count(&db).await, 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_write_ahead_log_stays_bounded_under_constant_reads() {
+    const WRITES: i64 = 4_000;
+    let folder = TempDir::new().unwrap();
+    let db = Db::open(&config(&folder).create()).await.unwrap();
+    db.migrate("test", COUNTERS).await.unwrap();
+    put(&db, "a", 1).await;
+    let done = Arc::new(AtomicBool::new(false));
+    let readers = (0..3).map(|_| {
+        let (db, done) = (db.clone(), Arc::clone(&done));
+        tokio::spawn(async move {
+            while !done.load(Ordering::Relaxed) {
+                assert_eq!(get(&db, "a").await, Some(1));
+                count(&db).await;
+            }
+        })
+    });
+    let readers: Vec<_> = readers.collect();
+    let log = folder.path().join("deep/inside/a.sqlite-wal");
+    let mut log_bytes_max = 0;
+    for number in 0..WRITES {
+        db.write::<_, DbError, _>(move |tx| {
+            Box::pin(super::insert(tx, format!("{number}{}", "x".repeat(64 << 10)), number))
+        })
+        .await
+        .unwrap();
+        log_bytes_max = log_bytes_max.max(log.metadata().unwrap().len());
+    }
+    done.store(true, Ordering::Relaxed);
+    for reader in readers {
+        reader.await.unwrap();
+    }
+    // 4,000 writes of 64 KiB are 250 MiB and more of log, had it never started over.
+    assert!(log_bytes_max < 180 << 20, "the log grew to {} MiB", log_bytes_max >> 20);
+}
