@@ -58,6 +58,12 @@ pub enum MeshError {
         /// What the library said.
         reason: String,
     },
+    /// A record cannot be put into the DHT or fetched from it.
+    #[error("DHT: {reason}")]
+    Dht {
+        /// Why.
+        reason: &'static str,
+    },
     /// The host was shut down.
     #[error("the mesh host is shut down")]
     Closed,

@@ -1,14 +1,17 @@
 //! Starting a host, and the handle that the rest of the process holds.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use datamesh_types::{GroupId, NodeId, ShardHealth, ShardId, ShardStat};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot};
 
+use crate::host::{self, Command, Shared};
+use crate::members::Members;
 use crate::{
-    MeshConfig, MeshError, NetworkMap, NodeUsage, ShardService, ShardTransport, SignedMap, TransportError,
+    MeshConfig, MeshError, NetworkMap, NodeStatus, NodeUsage, ShardService, ShardTransport, SignedMap,
+    TransportError,
 };
 
 /// A libp2p host.
@@ -20,10 +23,11 @@ impl Mesh {
     ///
     /// With a `service` it serves shards to members; without, it is a client only (a gateway).
     pub async fn start(
-        _config: MeshConfig,
-        _service: Option<Arc<dyn ShardService>>,
+        config: MeshConfig,
+        service: Option<Arc<dyn ShardService>>,
     ) -> Result<MeshHandle, MeshError> {
-        todo!()
+        let (shared, commands) = host::start(config, service).await?;
+        Ok(MeshHandle { shared, commands })
     }
 }
 
@@ -42,132 +46,175 @@ pub struct PeerInfo {
     pub status: Option<NodeStatus>,
 }
 
-/// What nodes tell everybody, by gossip.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct NodeStatus {
-    /// How full it is.
-    pub usage: NodeUsage,
-    /// The version of the software.
-    pub version: String,
-    /// The epoch of the map it has.
-    pub map_epoch: u64,
-    /// A number that increases with each status of one node: an older one never replaces a newer one.
-    pub sequence: u64,
-}
-
 /// A running host, cheap to clone. The host runs until [`MeshHandle::shutdown`] or until the last handle goes.
 #[derive(Debug, Clone)]
-pub struct MeshHandle;
+pub struct MeshHandle {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+}
+
+/// The map in force, whenever it changes.
+#[derive(Debug, Clone)]
+pub struct MapChanges(tokio::sync::watch::Receiver<Arc<Members>>);
+
+impl MapChanges {
+    /// Waits for a map that this receiver has not returned yet; `None` when the host is gone.
+    ///
+    /// Cancel-safe. Maps that were replaced in the meantime are skipped.
+    pub async fn next(&mut self) -> Option<(Arc<NetworkMap>, Arc<SignedMap>)> {
+        self.0.changed().await.ok()?;
+        let members = self.0.borrow_and_update();
+        Some((Arc::clone(&members.map), Arc::clone(&members.signed)))
+    }
+}
 
 impl MeshHandle {
     /// This host's own id.
     pub fn node_id(&self) -> NodeId {
-        todo!()
+        self.shared.node
     }
 
     /// The map in force.
     pub fn map(&self) -> Arc<NetworkMap> {
-        todo!()
+        Arc::clone(&self.shared.members.current().map)
     }
 
     /// The map in force, as signed; the caller keeps it on disk for the next start.
     pub fn signed_map(&self) -> Arc<SignedMap> {
-        todo!()
+        Arc::clone(&self.shared.members.current().signed)
     }
 
-    /// Follows the map, whether it comes from [`Self::update_map`] or from a peer.
-    pub fn map_changes(&self) -> watch::Receiver<Arc<NetworkMap>> {
-        todo!()
+    /// Follows the map from now on, whether it comes from [`Self::update_map`] or from a peer.
+    pub fn map_changes(&self) -> MapChanges {
+        MapChanges(self.shared.members.follow())
     }
 
     /// Puts a newer map in force and passes it on to the peers.
     ///
     /// # Errors
     /// [`MeshError::Map`] when the map is not signed well, not newer, or of another network.
-    pub async fn update_map(&self, _map: SignedMap) -> Result<(), MeshError> {
-        todo!()
+    pub async fn update_map(&self, map: SignedMap) -> Result<(), MeshError> {
+        if self.commands.is_closed() {
+            return Err(MeshError::Closed);
+        }
+        Ok(self.shared.members.offer(map)?)
     }
 
-    /// Every other member of the map, with what is known of it.
+    /// Every other member of the map that was not removed, with what is known of it.
     pub fn peers(&self) -> Vec<PeerInfo> {
-        todo!()
+        let members = self.shared.members.current();
+        let views = self.shared.peers.read().unwrap_or_else(PoisonError::into_inner);
+        let others = members.map.members.iter().filter(|member| member.admitted());
+        others
+            .filter(|member| member.node != self.shared.node)
+            .map(|member| {
+                let view = views.get(&member.node).cloned().unwrap_or_default();
+                PeerInfo {
+                    node: member.node,
+                    connected: view.connected,
+                    address: view.address,
+                    ping_us: view.ping_us,
+                    status: view.status,
+                }
+            })
+            .collect()
     }
 
     /// The multiaddrs listened on, with the true ports.
     pub fn listen_addresses(&self) -> Vec<String> {
-        todo!()
+        self.shared.listening.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns once there is a connection to `node`. Waits for ever if none comes: wrap it in a timeout.
-    pub async fn wait_connected(&self, _node: NodeId) {
-        todo!()
+    /// Returns once calls to the storage node `node` can be sent. Waits for ever if that never happens: wrap it
+    /// in a timeout. Cancel-safe.
+    pub async fn wait_connected(&self, node: NodeId) {
+        let mut ready = self.shared.ready.subscribe();
+        while !self.connected(node) {
+            // The sender lives as long as this handle.
+            let _ = ready.changed().await;
+        }
     }
 
-    /// Stores a small record in the DHT, on the nodes nearest to the key.
-    pub async fn put_record(&self, _key: Bytes, _value: Bytes) -> Result<(), MeshError> {
-        todo!()
+    /// Stores a small record (4 KiB, a key of 256 bytes) in the DHT, on the nodes nearest to the key.
+    pub async fn put_record(&self, key: Bytes, value: Bytes) -> Result<(), MeshError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::PutRecord { key, value, reply }, answer).await
     }
 
     /// A record from the DHT. A hint, never an authority.
-    pub async fn get_record(&self, _key: Bytes) -> Result<Option<Bytes>, MeshError> {
-        todo!()
+    pub async fn get_record(&self, key: Bytes) -> Result<Option<Bytes>, MeshError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::GetRecord { key, reply }, answer).await
+    }
+
+    async fn ask<T>(
+        &self,
+        command: Command,
+        answer: oneshot::Receiver<Result<T, MeshError>>,
+    ) -> Result<T, MeshError> {
+        self.commands.send(command).await.map_err(|_| MeshError::Closed)?;
+        answer.await.unwrap_or(Err(MeshError::Closed))
     }
 
     /// Like [`ShardTransport::get_shard`], for `len` bytes from `offset`.
     pub async fn get_shard_range(
         &self,
-        _node: NodeId,
-        _id: ShardId,
-        _offset: u32,
-        _len: u32,
+        node: NodeId,
+        id: ShardId,
+        offset: u32,
+        len: u32,
     ) -> Result<Bytes, TransportError> {
-        todo!()
+        self.shared.links.get_range(node, id, offset, len).await
     }
 
     /// What the peer knows of a shard without reading it.
-    pub async fn stat_shard(&self, _node: NodeId, _id: ShardId) -> Result<Option<ShardStat>, TransportError> {
-        todo!()
+    pub async fn stat_shard(&self, node: NodeId, id: ShardId) -> Result<Option<ShardStat>, TransportError> {
+        self.shared.links.stat(node, id).await
     }
 
-    /// Closes every connection and ends the host; returns when it has.
+    /// Closes every connection and ends the host; returns when it has, or at once if it had already.
     pub async fn shutdown(&self) {
-        todo!()
+        let (done, ended) = oneshot::channel();
+        if self.commands.send(Command::Shutdown { done }).await.is_ok() {
+            // An error means that somebody else's shutdown came first.
+            let _ = ended.await;
+        }
     }
 }
 
 #[async_trait]
 impl ShardTransport for MeshHandle {
-    async fn put_shard(&self, _node: NodeId, _id: ShardId, _data: Bytes) -> Result<(), TransportError> {
-        todo!()
+    async fn put_shard(&self, node: NodeId, id: ShardId, data: Bytes) -> Result<(), TransportError> {
+        self.shared.links.put(node, id, data).await
     }
 
-    async fn get_shard(&self, _node: NodeId, _id: ShardId) -> Result<Bytes, TransportError> {
-        todo!()
+    async fn get_shard(&self, node: NodeId, id: ShardId) -> Result<Bytes, TransportError> {
+        self.shared.links.get_shard(node, id).await
     }
 
-    async fn delete_shards(&self, _node: NodeId, _ids: &[ShardId]) -> Result<(), TransportError> {
-        todo!()
+    async fn delete_shards(&self, node: NodeId, ids: &[ShardId]) -> Result<(), TransportError> {
+        self.shared.links.delete(node, ids).await
     }
 
     async fn list_shards(
         &self,
-        _node: NodeId,
-        _group: Option<GroupId>,
-        _after: Option<ShardId>,
-        _limit: u32,
+        node: NodeId,
+        group: Option<GroupId>,
+        after: Option<ShardId>,
+        limit: u32,
     ) -> Result<Vec<ShardStat>, TransportError> {
-        todo!()
+        self.shared.links.list(node, group, after, limit).await
     }
 
-    async fn verify_shard(&self, _node: NodeId, _id: ShardId) -> Result<ShardHealth, TransportError> {
-        todo!()
+    async fn verify_shard(&self, node: NodeId, id: ShardId) -> Result<ShardHealth, TransportError> {
+        self.shared.links.verify(node, id).await
     }
 
-    async fn node_usage(&self, _node: NodeId) -> Result<NodeUsage, TransportError> {
-        todo!()
+    async fn node_usage(&self, node: NodeId) -> Result<NodeUsage, TransportError> {
+        self.shared.links.usage(node).await
     }
 
-    fn connected(&self, _node: NodeId) -> bool {
-        todo!()
+    fn connected(&self, node: NodeId) -> bool {
+        self.shared.links.connected(node)
     }
 }
