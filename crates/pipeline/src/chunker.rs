@@ -218,18 +218,19 @@ impl Scan<'_> {
         ];
         let (mask, mask_ls) = (self.mask, self.mask << 1);
         let GearTables { gear, gear_ls } = self.gear;
+        // Numbers, not bools: one branch for eight tests.
         let step = |hash: &mut u64, pair: &[u8; 2]| {
             *hash = (*hash << 2).wrapping_add(gear_ls[usize::from(pair[0])]);
-            let even = *hash & mask_ls == 0;
+            let even = u8::from(*hash & mask_ls == 0);
             *hash = hash.wrapping_add(gear[usize::from(pair[1])]);
-            even | (*hash & mask == 0)
+            even | u8::from(*hash & mask == 0)
         };
         for (((pair0, pair1), pair2), pair3) in lane0.iter().zip(lane1).zip(lane2).zip(lane3) {
             let cut = step(&mut hash0, pair0)
                 | step(&mut hash1, pair1)
                 | step(&mut hash2, pair2)
                 | step(&mut hash3, pair3);
-            if cut {
+            if cut != 0 {
                 return None;
             }
         }

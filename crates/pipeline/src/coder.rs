@@ -2,7 +2,7 @@
 //!
 //! Reed-Solomon over GF(2^8), systematic: the k data shards are the sealed chunk cut in k equal pieces (the last ones
 //! zero-padded), so that a healthy read only puts them side by side. The matrix is the Vandermonde matrix of the
-//! reed-solomon-erasure crate with its top made the identity, as in Backblaze's JavaReedSolomon; a golden test holds it.
+//! reed-solomon-erasure crate with its top made the identity, as in Backblaze's Java implementation; a golden test holds it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use datamesh_types::{GroupId, Profile, SealedId, ShardId};
 use reed_solomon_erasure::galois_8::{Field, ReedSolomon};
 use reed_solomon_erasure::{Error as CodeError, ReconstructShard};
 
-use crate::frame::write_frame;
+use crate::frame::append_frame;
 use crate::{PipelineError, SHARD_OVERHEAD, ShardAuthKey};
 
 /// All shards are worked on in windows that fit in the processor's second-level cache together.
@@ -65,19 +65,7 @@ impl Coder {
 
     /// The n payloads of a sealed chunk, each [`Profile::shard_len`] bytes long, in order of their index.
     pub fn encode(&self, sealed: &[u8]) -> Vec<Vec<u8>> {
-        let shard_len = self.profile.shard_len(sealed.len());
-        let mut shards: Vec<Vec<u8>> = (0..self.profile.data())
-            .map(|index| {
-                let mut shard = piece(sealed, index, shard_len).to_vec();
-                shard.resize(shard_len, 0);
-                shard
-            })
-            .collect();
-        shards.resize(self.profile.total(), vec![0; shard_len]);
-        let (data, parity) = shards.split_at_mut(self.profile.data());
-        let data: Vec<&[u8]> = data.iter().map(Vec::as_slice).collect();
-        self.fill_parity(&data, &mut parity.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>());
-        shards
+        self.encode_with_room(sealed, 0)
     }
 
     /// The n framed shards of a sealed chunk, in order of their index: [`Self::encode`] and
@@ -89,29 +77,28 @@ impl Coder {
         id: SealedId,
         sealed: &[u8],
     ) -> Vec<Bytes> {
-        let (k, shard_len) = (self.profile.data(), self.profile.shard_len(sealed.len()));
-        let framed_len = SHARD_OVERHEAD + shard_len;
-        let mut frames: Vec<Vec<u8>> = (0..self.profile.total())
+        let finish = |(index, mut shard): (usize, Vec<u8>)| {
+            append_frame(key, &ShardId { group, sealed: id, index: index as u8 }, &mut shard);
+            Bytes::from(shard)
+        };
+        self.encode_with_room(sealed, SHARD_OVERHEAD).into_iter().enumerate().map(finish).collect()
+    }
+
+    /// The payloads, in buffers with room for `more` bytes each.
+    fn encode_with_room(&self, sealed: &[u8], more: usize) -> Vec<Vec<u8>> {
+        let shard_len = self.profile.shard_len(sealed.len());
+        let mut shards: Vec<Vec<u8>> = (0..self.profile.total())
             .map(|index| {
-                let mut framed = Vec::with_capacity(framed_len);
-                framed.extend_from_slice(&[0; SHARD_OVERHEAD]);
-                if index < k {
-                    framed.extend_from_slice(piece(sealed, index, shard_len));
-                }
-                framed.resize(framed_len, 0);
-                framed
+                let mut shard = Vec::with_capacity(shard_len + more);
+                shard.extend_from_slice(piece(sealed, index, shard_len));
+                shard.resize(shard_len, 0);
+                shard
             })
             .collect();
-        let (data, parity) = frames.split_at_mut(k);
-        let data: Vec<&[u8]> = data.iter().map(|framed| &framed[SHARD_OVERHEAD..]).collect();
-        let mut parity: Vec<&mut [u8]> =
-            parity.iter_mut().map(|framed| &mut framed[SHARD_OVERHEAD..]).collect();
-        self.fill_parity(&data, &mut parity);
-        let finish = |(index, mut framed): (usize, Vec<u8>)| {
-            write_frame(key, &ShardId { group, sealed: id, index: index as u8 }, &mut framed);
-            Bytes::from(framed)
-        };
-        frames.into_iter().enumerate().map(finish).collect()
+        let (data, parity) = shards.split_at_mut(self.profile.data());
+        let data: Vec<&[u8]> = data.iter().map(Vec::as_slice).collect();
+        self.fill_parity(&data, &mut parity.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>());
+        shards
     }
 
     /// The sealed chunk of `sealed_len` bytes, from any k payloads; `shards` has a place for each of the n.
@@ -249,7 +236,7 @@ impl Coder {
     }
 }
 
-/// Data shard `index` of `sealed`, without its padding.
+/// Data shard `index` of `sealed`, without its padding; nothing for a parity shard.
 fn piece(sealed: &[u8], index: usize, shard_len: usize) -> &[u8] {
     let start = (index * shard_len).min(sealed.len());
     &sealed[start..sealed.len().min(start + shard_len)]

@@ -69,7 +69,7 @@ impl fmt::Debug for DomainKey {
     }
 }
 
-/// The whole table comes from the key, not a seed that is XORed into the published one: 64 bits of seed can be
+/// The whole table comes from the key, not a seed mixed into the published one: 64 bits of seed can be
 /// searched for by whoever sees a few chunk lengths of known content.
 fn derive_gear(bytes: &[u8; 32]) -> GearTables {
     let mut stream = [0; 256 * 8];

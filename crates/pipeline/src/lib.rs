@@ -15,7 +15,7 @@
 //! * Sealed chunk, version 1: `version u8 | compression u8 | plain_len u32 | nonce [12] | ciphertext | tag [16]`.
 //!   AES-256-GCM; the 18 bytes before the ciphertext are its additional data. The key is BLAKE3 keyed by the
 //!   domain's sealing key over the chunk id. Compression: 0 none, 1 LZ4 block, 2 Zstandard frame, 3 Brotli stream.
-//! * Framed shard, version 1: `version u8 | tag [16] | payload`. The tag is the first half of BLAKE3 keyed by the
+//! * Framed shard, version 1: `payload | tag [16] | version u8`. The tag is the first half of BLAKE3 keyed by the
 //!   shard's own key over the payload; that key is BLAKE3 keyed by the shard auth key over `version | shard id`.
 //! * Chunk boundaries: FastCDC v2020, normalisation level 2, with a gear table derived from the domain key.
 //!   They are not stored, but changing them ends deduplication against everything stored before.

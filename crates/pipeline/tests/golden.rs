@@ -87,13 +87,15 @@ fn versions_to_come_are_refused_by_name() {
     sealed[0] = 2;
     assert!(matches!(open(&key(), &id, sealed), Err(PipelineError::SealedVersion { version: 2 })));
     let mut framed = hex::decode(FRAMED[0]).unwrap();
-    framed[0] = 2;
+    *framed.last_mut().unwrap() = 2;
     let result = check_shard(&shard_key(), &SHARD, Bytes::from(framed));
     assert!(matches!(result, Err(PipelineError::ShardVersion { version: 2, .. })));
 }
 
-const BOUNDARIES: [usize; 10] =
-    [1049846, 1135854, 1148628, 1146334, 1695529, 1117430, 992463, 1762179, 1894829, 639820];
+const BOUNDARIES: [usize; 10] = [
+    1_049_846, 1_135_854, 1_148_628, 1_146_334, 1_695_529, 1_117_430, 992_463, 1_762_179, 1_894_829, 639_820,
+];
+/// Of nothing, of `a`, of 1 MiB.
 const IDS: [&str; 3] = [
     "53e95adb6439b492813568b90117536344d3489e325c9e6799640e92e7717d4c",
     "b8373524f9fa2ba586e4c83cbafbbd77aea584a3570a196130a294b55629d396",
@@ -125,7 +127,7 @@ const PARITY: [(&str, &str); 5] = [
     ("31+97", "55dfb53c93e1552b6a74cc17cba2ed96"),
 ];
 const FRAMED: [&str; 3] = [
-    "0116b898f2502118a601947a0de850b70573657665",
-    "01596c0f4e2b686555b1d0920ffd7774d36e206200",
-    "01e0e022d95a766c717aa5986be2afe7bc49ef5eaf",
+    "7365766516b898f2502118a601947a0de850b70501",
+    "6e206200596c0f4e2b686555b1d0920ffd7774d301",
+    "49ef5eafe0e022d95a766c717aa5986be2afe7bc01",
 ];
