@@ -59,17 +59,17 @@ impl Behaviour {
             .with_max_established(Some(limits.connections_max))
             .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX));
         let mdns = match config.mdns {
-            true => Some(mdns::tokio::Behaviour::new(mdns::Config::default(), local).map_err(|error| {
-                MeshError::Transport { transport: "mdns", reason: error.to_string() }
-            })?),
+            true => Some(
+                mdns::tokio::Behaviour::new(mdns::Config::default(), local)
+                    .map_err(|error| MeshError::Transport { transport: "mdns", reason: error.to_string() })?,
+            ),
             false => None,
         };
         let mut gossip = status::behaviour(keypair)?;
         let topic = status::topic(&members.current().map.network);
-        gossip.subscribe(&topic).map_err(|error| MeshError::Transport {
-            transport: "gossipsub",
-            reason: error.to_string(),
-        })?;
+        gossip
+            .subscribe(&topic)
+            .map_err(|error| MeshError::Transport { transport: "gossipsub", reason: error.to_string() })?;
         let identify = identify::Config::new("/datamesh/1".to_owned(), keypair.public())
             .with_agent_version(format!("datamesh/{}", env!("CARGO_PKG_VERSION")));
         let shards =

@@ -5,10 +5,9 @@ use std::sync::{Arc, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use datamesh_types::{GroupId, NodeId, ShardHealth, ShardId, ShardStat};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::host::{self, Command, Shared};
-use crate::members::Members;
 use crate::{
     MeshConfig, MeshError, NetworkMap, NodeStatus, NodeUsage, ShardService, ShardTransport, SignedMap,
     TransportError,
@@ -53,21 +52,6 @@ pub struct MeshHandle {
     commands: mpsc::Sender<Command>,
 }
 
-/// The map in force, whenever it changes.
-#[derive(Debug, Clone)]
-pub struct MapChanges(tokio::sync::watch::Receiver<Arc<Members>>);
-
-impl MapChanges {
-    /// Waits for a map that this receiver has not returned yet; `None` when the host is gone.
-    ///
-    /// Cancel-safe. Maps that were replaced in the meantime are skipped.
-    pub async fn next(&mut self) -> Option<(Arc<NetworkMap>, Arc<SignedMap>)> {
-        self.0.changed().await.ok()?;
-        let members = self.0.borrow_and_update();
-        Some((Arc::clone(&members.map), Arc::clone(&members.signed)))
-    }
-}
-
 impl MeshHandle {
     /// This host's own id.
     pub fn node_id(&self) -> NodeId {
@@ -85,8 +69,8 @@ impl MeshHandle {
     }
 
     /// Follows the map from now on, whether it comes from [`Self::update_map`] or from a peer.
-    pub fn map_changes(&self) -> MapChanges {
-        MapChanges(self.shared.members.follow())
+    pub fn map_changes(&self) -> watch::Receiver<Arc<NetworkMap>> {
+        self.shared.members.maps()
     }
 
     /// Puts a newer map in force and passes it on to the peers.

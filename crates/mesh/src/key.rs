@@ -168,7 +168,8 @@ fn load_or_create(path: &Path) -> Result<SigningKey, MeshError> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = random_key();
-            write_new(path, &hex::encode(key.to_bytes())).map_err(|error| fail("cannot be written", Some(error)))?;
+            write_new(path, &hex::encode(key.to_bytes()))
+                .map_err(|error| fail("cannot be written", Some(error)))?;
             Ok(key)
         }
         Err(error) => Err(fail("cannot be read", Some(error))),

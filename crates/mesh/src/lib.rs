@@ -22,7 +22,7 @@ mod transport;
 
 pub use config::{BootstrapPeer, MeshConfig, MeshLimits, TransportPreference};
 pub use error::{MapError, MeshError, ShardError, TransportError};
-pub use handle::{MapChanges, Mesh, MeshHandle, PeerInfo};
+pub use handle::{Mesh, MeshHandle, PeerInfo};
 pub use key::{NodeKey, OperatorId, OperatorKey};
 pub use map::{MapSignature, Member, MemberState, NetworkMap, Roles, SIGNED_MAP_BYTES_MAX, SignedMap};
 pub use service::{NodeUsage, ShardService};

@@ -98,7 +98,10 @@ impl NetworkMap {
                 return Err(malformed(format!("node {} is listed twice", member.node)));
             }
             if member.addresses.len() > ADDRESSES_MAX {
-                return Err(malformed(format!("node {} has more than {ADDRESSES_MAX} addresses", member.node)));
+                return Err(malformed(format!(
+                    "node {} has more than {ADDRESSES_MAX} addresses",
+                    member.node
+                )));
             }
         }
         Ok(())

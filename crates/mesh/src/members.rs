@@ -44,14 +44,21 @@ pub(crate) struct MemberList {
     trusted: Vec<OperatorId>,
     required: usize,
     current: watch::Sender<Arc<Members>>,
+    /// The same, for those outside of the mesh.
+    maps: watch::Sender<Arc<NetworkMap>>,
 }
 
 impl MemberList {
     /// Starts from a map that is signed well.
-    pub(crate) fn new(signed: SignedMap, trusted: Vec<OperatorId>, required: usize) -> Result<Self, MapError> {
+    pub(crate) fn new(
+        signed: SignedMap,
+        trusted: Vec<OperatorId>,
+        required: usize,
+    ) -> Result<Self, MapError> {
         let map = signed.verify_quorum(&trusted, required)?;
-        let current = watch::Sender::new(Arc::new(Members::new(signed, map)));
-        Ok(Self { trusted, required, current })
+        let members = Arc::new(Members::new(signed, map));
+        let maps = watch::Sender::new(Arc::clone(&members.map));
+        Ok(Self { trusted, required, current: watch::Sender::new(members), maps })
     }
 
     pub(crate) fn current(&self) -> Arc<Members> {
@@ -66,6 +73,10 @@ impl MemberList {
         self.current.subscribe()
     }
 
+    pub(crate) fn maps(&self) -> watch::Receiver<Arc<NetworkMap>> {
+        self.maps.subscribe()
+    }
+
     /// Puts a map in force if it is signed well, of this network, and newer.
     pub(crate) fn offer(&self, signed: SignedMap) -> Result<(), MapError> {
         let map = signed.verify_quorum(&self.trusted, self.required)?;
@@ -75,6 +86,7 @@ impl MemberList {
             refused = check_successor(&current.map, &map).err();
             if refused.is_none() {
                 *current = Arc::new(Members::new(signed, map));
+                self.maps.send_replace(Arc::clone(&current.map));
             }
             refused.is_none()
         });

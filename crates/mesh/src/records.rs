@@ -57,11 +57,13 @@ impl Records {
             Some(path) => {
                 let fail = |source| MeshError::Records { path: path.to_owned(), source };
                 std::fs::create_dir_all(path).map_err(fail)?;
-                let db = rocksdb::DB::open(&options(), path).map_err(|error| fail(io::Error::other(error)))?;
+                let db =
+                    rocksdb::DB::open(&options(), path).map_err(|error| fail(io::Error::other(error)))?;
                 Values::Disk { db, cache: Mutex::new(LruCache::new(CACHED_MAX)), count: 0 }
             }
         };
-        let config = MemoryStoreConfig { max_provided_keys: PROVIDED_KEYS_MAX, ..MemoryStoreConfig::default() };
+        let config =
+            MemoryStoreConfig { max_provided_keys: PROVIDED_KEYS_MAX, ..MemoryStoreConfig::default() };
         let mut records = Self { values, providers: MemoryStore::with_config(local, config) };
         records.remove_expired();
         Ok(records)

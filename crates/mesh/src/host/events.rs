@@ -64,10 +64,12 @@ impl Host {
                 tracing::debug!(%node, "ready for shards");
                 self.shared.ready.send_modify(|changes| *changes += 1);
             }
-            BehaviourEvent::Control(request_response::Event::Message { peer, message, .. }) => match message {
-                Message::Request { request, channel, .. } => self.on_map_request(peer, &request, channel),
-                Message::Response { response, .. } => self.on_map_response(peer, response),
-            },
+            BehaviourEvent::Control(request_response::Event::Message { peer, message, .. }) => {
+                match message {
+                    Message::Request { request, channel, .. } => self.on_map_request(peer, &request, channel),
+                    Message::Response { response, .. } => self.on_map_response(peer, response),
+                }
+            }
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
                 for address in info.listen_addrs.into_iter().take(TOLD_ADDRESSES_MAX) {
                     self.swarm.behaviour_mut().kademlia.add_address(&peer_id, address);
@@ -185,7 +187,9 @@ impl Host {
         match result {
             QueryResult::PutRecord(result) => {
                 if let Some(Query::Put(reply)) = self.queries.remove(&id) {
-                    let stored = result.map(|_| ()).map_err(|_| MeshError::Dht { reason: "no peer has taken the record" });
+                    let stored = result
+                        .map(|_| ())
+                        .map_err(|_| MeshError::Dht { reason: "no peer has taken the record" });
                     // The caller may have given up.
                     let _ = reply.send(stored);
                 }

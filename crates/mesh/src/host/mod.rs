@@ -266,7 +266,11 @@ impl Host {
     /// Makes the map in force count everywhere, and tells the peers that there is one.
     fn on_map(&mut self) {
         let members = Arc::clone(&self.maps.borrow_and_update());
-        tracing::info!(epoch = members.map.epoch, members = members.map.members.len(), "network map in force");
+        tracing::info!(
+            epoch = members.map.epoch,
+            members = members.map.members.len(),
+            "network map in force"
+        );
         self.swarm.behaviour_mut().set_members(&members);
         self.connector.set_members(&members.map.members, Instant::now());
         self.shared.links.retain(|node| members.admitted(node).is_some());

@@ -81,7 +81,9 @@ pub(super) struct Muxer<C> {
 
 impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> Muxer<C> {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Stream, ConnectionError>> {
-        Poll::Ready(poll_ready!(self.connection.poll_next_inbound(cx)).unwrap_or(Err(ConnectionError::Closed)))
+        Poll::Ready(
+            poll_ready!(self.connection.poll_next_inbound(cx)).unwrap_or(Err(ConnectionError::Closed)),
+        )
     }
 }
 
@@ -100,7 +102,10 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> StreamMuxer for Muxer<C
         next
     }
 
-    fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Stream, ConnectionError>> {
+    fn poll_outbound(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Stream, ConnectionError>> {
         self.connection.poll_new_outbound(cx)
     }
 

@@ -269,9 +269,8 @@ mod tests {
         let (left, right) = duplex(64 << 10);
         let client = Upgrade::new(&one).unwrap().upgrade_outbound(left.compat(), "/tls/1.0.0");
         let stock = libp2p::tls::Config::new(&two).unwrap();
-        let server = async {
-            stock.upgrade_inbound(right.compat(), "/tls/1.0.0").await.map_err(io::Error::other)
-        };
+        let server =
+            async { stock.upgrade_inbound(right.compat(), "/tls/1.0.0").await.map_err(io::Error::other) };
         let ((server_peer, _), (client_peer, _)) = try_join(client, server).await.unwrap();
         assert_eq!(server_peer, two.public().to_peer_id());
         assert_eq!(client_peer, one.public().to_peer_id());

@@ -55,15 +55,7 @@ impl Behaviour {
         server: Option<Server>,
         limits: Arc<MeshLimits>,
     ) -> Self {
-        Self {
-            local,
-            links,
-            members,
-            server,
-            limits,
-            connections: HashMap::new(),
-            actions: VecDeque::new(),
-        }
+        Self { local, links, members, server, limits, connections: HashMap::new(), actions: VecDeque::new() }
     }
 
     fn handler(&self, peer: PeerId, connection: ConnectionId) -> Result<Handler, ConnectionDenied> {
@@ -77,7 +69,9 @@ impl Behaviour {
         let members = self.members.current();
         for (peer, connections) in &self.connections {
             let Some(node) = node_id(peer).filter(|node| members.is_storage(*node)) else { continue };
-            if !self.links.connected(node) && let Some(first) = connections.first() {
+            if !self.links.connected(node)
+                && let Some(first) = connections.first()
+            {
                 self.actions.push_back(open_lanes(*peer, first.id));
             }
         }

@@ -169,7 +169,8 @@ impl Request {
 
     /// Reads a body. `Put` keeps a slice of it, no copy.
     pub(super) fn decode(kind: u8, body: &Bytes) -> Result<Self, Malformed> {
-        let shard = |bytes: &[u8]| ShardId::from_slice(bytes).ok_or(Malformed("a shard id has the wrong length"));
+        let shard =
+            |bytes: &[u8]| ShardId::from_slice(bytes).ok_or(Malformed("a shard id has the wrong length"));
         Ok(match kind {
             operation::PUT if body.len() >= SHARD_ID_LEN => {
                 Self::Put { id: shard(&body[..SHARD_ID_LEN])?, data: body.slice(SHARD_ID_LEN..) }
@@ -177,8 +178,10 @@ impl Request {
             operation::PUT => return Err(Malformed("a put without a shard id")),
             operation::GET => Self::Get { id: shard(body)? },
             operation::GET_RANGE => {
-                let (id, rest) = body.split_at_checked(SHARD_ID_LEN).ok_or(Malformed("a short range request"))?;
-                let range: &[u8; 8] = rest.try_into().map_err(|_| Malformed("a range request of another length"))?;
+                let (id, rest) =
+                    body.split_at_checked(SHARD_ID_LEN).ok_or(Malformed("a short range request"))?;
+                let range: &[u8; 8] =
+                    rest.try_into().map_err(|_| Malformed("a range request of another length"))?;
                 let [offset, len] = [&range[..4], &range[4..]].map(le_u32);
                 Self::GetRange { id: shard(id)?, offset, len }
             }

@@ -12,9 +12,7 @@ use futures::FutureExt as _;
 use libp2p::core::UpgradeInfo;
 use libp2p::core::upgrade::{InboundUpgrade, OutboundUpgrade};
 use libp2p::swarm::handler::{ConnectionEvent, FullyNegotiatedInbound, FullyNegotiatedOutbound};
-use libp2p::swarm::{
-    ConnectionHandler, ConnectionHandlerEvent, ConnectionId, Stream, SubstreamProtocol,
-};
+use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, ConnectionId, Stream, SubstreamProtocol};
 use tokio::task::JoinSet;
 
 use super::client::{LaneKind, Link, drive};
@@ -131,8 +129,12 @@ impl Handler {
     }
 
     fn on_ended(&mut self, task: &Task, ended: &Ended) -> Option<HandlerEvent> {
-        if let Ended::Violation(Malformed(reason)) = ended {
-            tracing::warn!(node = %self.node, reason, "dropped the connection: the peer broke the shard protocol");
+        match ended {
+            Ended::Violation(Malformed(reason)) => {
+                tracing::warn!(node = %self.node, reason, "dropped the connection: the peer broke the shard protocol");
+            }
+            Ended::Lost(error) => tracing::debug!(node = %self.node, %error, "a shard stream ended"),
+            Ended::Closed => {}
         }
         match (task, ended) {
             (Task::Served, Ended::Closed) => {

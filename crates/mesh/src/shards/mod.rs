@@ -57,7 +57,11 @@ async fn read_head<R: AsyncRead + Unpin>(reader: &mut R, body_max: usize) -> Res
 }
 
 /// Reads a body, which must arrive within `patience`: its memory is taken before the bytes come.
-async fn read_body<R: AsyncRead + Unpin>(reader: &mut R, len: usize, patience: Duration) -> io::Result<Bytes> {
+async fn read_body<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    len: usize,
+    patience: Duration,
+) -> io::Result<Bytes> {
     if len == 0 {
         return Ok(Bytes::new());
     }

@@ -48,8 +48,7 @@ fn every_request_survives_its_frame() {
 
 #[test]
 fn every_response_survives_its_frame() {
-    let usage =
-        NodeUsage { capacity_bytes: 1, used_bytes: 2, live_bytes: 3, shards: 4, read_only: true };
+    let usage = NodeUsage { capacity_bytes: 1, used_bytes: 2, live_bytes: 3, shards: 4, read_only: true };
     let cases = [
         (Expected::Done, Ok(Response::Done)),
         (Expected::Data, Ok(Response::Data(Bytes::from_static(b"data")))),
