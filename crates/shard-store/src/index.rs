@@ -284,7 +284,11 @@ impl Index {
             (!name.starts_with("CURRENT"), !name.starts_with("MANIFEST"))
         });
         for name in names {
-            std::fs::copy(self.dir.join(&name), to.join(&name)).unwrap();
+            match std::fs::copy(self.dir.join(&name), to.join(&name)) {
+                // A background job was still removing what it had replaced: nothing refers to it.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                copied => drop(copied.unwrap()),
+            }
         }
         self.db.enable_file_deletions().unwrap();
     }

@@ -61,7 +61,7 @@ pub struct ScrubPage {
 /// for it.
 #[derive(Clone)]
 pub struct ShardStore {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     requests: mpsc::Sender<Request>,
     writer: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
