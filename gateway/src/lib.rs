@@ -1,1 +1,6 @@
 //! The S3 gateway.
+
+pub mod http;
+pub mod ingest;
+pub mod retrieve;
+pub mod s3;

@@ -1,0 +1,291 @@
+//! One request: its id, its permit, its answer's common headers, its line in the log and its metrics.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SERVER};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use s3s::service::S3Service;
+use tokio::sync::Semaphore;
+
+use super::body::{RequestBody, ResponseBody};
+use super::server::HttpConfig;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+/// What a request is called in metrics when it was refused before it was known to be an operation.
+const REFUSED: &str = "refused";
+
+/// What is known of a request while it runs. The operations find it in the request's extensions.
+pub struct RequestTrace {
+    id: String,
+    operation: OnceLock<String>,
+    /// Why the request failed, where S3's answer must not say it.
+    cause: OnceLock<String>,
+    received_len: AtomicU64,
+    sent_len: AtomicU64,
+}
+
+impl RequestTrace {
+    fn new(id: String) -> Self {
+        Self {
+            id,
+            operation: OnceLock::new(),
+            cause: OnceLock::new(),
+            received_len: AtomicU64::new(0),
+            sent_len: AtomicU64::new(0),
+        }
+    }
+
+    /// What the client sees as `x-amz-request-id`.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Names the S3 operation. The first name stays.
+    pub fn set_operation(&self, name: &str) {
+        self.operation.get_or_init(|| name.to_owned());
+    }
+
+    /// Keeps why the request failed for the log. The first cause stays.
+    pub fn set_cause(&self, error: &(dyn Error + 'static)) {
+        self.cause.get_or_init(|| chain(error));
+    }
+
+    fn operation(&self) -> &str {
+        self.operation.get().map_or(REFUSED, String::as_str)
+    }
+
+    pub(super) fn received(&self, len: usize) {
+        self.received_len.fetch_add(len as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn sent(&self, len: usize) {
+        self.sent_len.fetch_add(len as u64, Ordering::Relaxed);
+    }
+
+    /// The answer broke off after its headers were out.
+    pub(super) fn broken(&self, error: &(dyn Error + 'static)) {
+        metrics::counter!("datamesh_s3_answers_broken_total", "operation" => self.operation().to_owned())
+            .increment(1);
+        tracing::error!(
+            request_id = self.id,
+            operation = self.operation(),
+            cause = chain(error),
+            "an answer broke off; closing the connection"
+        );
+    }
+}
+
+impl Drop for RequestTrace {
+    fn drop(&mut self) {
+        metrics::counter!("datamesh_s3_received_bytes_total").increment(*self.received_len.get_mut());
+        metrics::counter!("datamesh_s3_sent_bytes_total").increment(*self.sent_len.get_mut());
+    }
+}
+
+/// An error and its sources on one line.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        // Many errors already print their source.
+        let part = error.to_string();
+        if !text.contains(&part) {
+            let _ = write!(text, ": {part}");
+        }
+        source = error.source();
+    }
+    text
+}
+
+/// What all connections share.
+pub(super) struct RequestHandler {
+    service: S3Service,
+    permits: Arc<Semaphore>,
+    body_idle_timeout: Duration,
+    next_id: AtomicU64,
+}
+
+impl RequestHandler {
+    pub(super) fn new(service: S3Service, config: &HttpConfig) -> Self {
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
+        Self {
+            service,
+            permits: Arc::new(Semaphore::new(config.requests_max)),
+            body_idle_timeout: config.body_idle_timeout,
+            next_id: AtomicU64::new(seed),
+        }
+    }
+
+    /// Unique in this process, and unlike those of another: the splitmix64 sequence from a random seed.
+    fn request_id(&self) -> String {
+        let mut x = self.next_id.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        format!("{:016X}", x ^ (x >> 31))
+    }
+
+    async fn handle(&self, request: Request<Incoming>) -> Result<Response<ResponseBody>, s3s::HttpError> {
+        let start = Instant::now();
+        let trace = Arc::new(RequestTrace::new(self.request_id()));
+        let method = request.method().clone();
+        let resource = request.uri().path().to_owned();
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            let response = finish(slow_down(), &trace, &method, &resource, start);
+            return Ok(response.map(|inner| ResponseBody { inner, trace, permit: None }));
+        };
+        let mut request = request.map(|body| self.guard(body, &trace));
+        request.extensions_mut().insert(Arc::clone(&trace));
+        let response = self.service.call(request).await?;
+        let response = finish(response, &trace, &method, &resource, start);
+        Ok(response.map(|inner| ResponseBody { inner, trace, permit: Some(permit) }))
+    }
+
+    fn guard(&self, body: Incoming, trace: &Arc<RequestTrace>) -> s3s::Body {
+        if http_body::Body::is_end_stream(&body) {
+            return s3s::Body::empty();
+        }
+        s3s::Body::http_body(RequestBody::new(body, self.body_idle_timeout, Arc::clone(trace)))
+    }
+}
+
+fn slow_down() -> Response<s3s::Body> {
+    let body = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>SlowDown</Code>\
+                <Message>Please reduce your request rate.</Message></Error>";
+    let mut response = Response::new(s3s::Body::from(Bytes::from_static(body.as_bytes())));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// Adds what every answer carries, then counts and logs it.
+fn finish(
+    mut response: Response<s3s::Body>,
+    trace: &RequestTrace,
+    method: &Method,
+    resource: &str,
+    start: Instant,
+) -> Response<s3s::Body> {
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        response = name_resource(response, resource, trace.id());
+    }
+    let headers = response.headers_mut();
+    let id = HeaderValue::from_str(trace.id()).expect("a request id is hexadecimal digits");
+    headers.insert(REQUEST_ID, id);
+    headers.insert(SERVER, HeaderValue::from_static("DataMesh"));
+    let seconds = start.elapsed().as_secs_f64();
+    let operation = trace.operation().to_owned();
+    metrics::histogram!("datamesh_s3_request_seconds", "operation" => operation.clone()).record(seconds);
+    metrics::counter!(
+        "datamesh_s3_requests_total", "operation" => operation, "status" => status_class(status)
+    )
+    .increment(1);
+    let cause = trace.cause.get().map(String::as_str);
+    if status.is_server_error() {
+        tracing::error!(
+            request_id = trace.id(),
+            operation = trace.operation(),
+            %method, resource, status = status.as_u16(), seconds, cause,
+            "request failed"
+        );
+    } else {
+        tracing::debug!(
+            request_id = trace.id(),
+            operation = trace.operation(),
+            %method, resource, status = status.as_u16(), seconds, cause,
+            "request answered"
+        );
+    }
+    response
+}
+
+fn status_class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        ..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        500.. => "5xx",
+    }
+}
+
+/// Completes S3's error document, which the protocol library leaves without these two fields.
+fn name_resource(response: Response<s3s::Body>, resource: &str, id: &str) -> Response<s3s::Body> {
+    const END: &[u8] = b"</Error>";
+    let (mut parts, mut body) = response.into_parts();
+    let Some(document) = body.bytes().filter(|document| document.ends_with(END)) else {
+        return Response::from_parts(parts, body);
+    };
+    let mut named = Vec::with_capacity(document.len() + resource.len() + 96);
+    named.extend_from_slice(&document[..document.len() - END.len()]);
+    named.extend_from_slice(b"<Resource>");
+    escape(resource, &mut named);
+    named.extend_from_slice(b"</Resource><RequestId>");
+    named.extend_from_slice(id.as_bytes());
+    named.extend_from_slice(b"</RequestId></Error>");
+    if parts.headers.contains_key(CONTENT_LENGTH) {
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(named.len()));
+    }
+    body = s3s::Body::from(named);
+    Response::from_parts(parts, body)
+}
+
+/// A request's path is still percent-encoded, so only what ASCII itself makes special is left to escape.
+fn escape(text: &str, out: &mut Vec<u8>) {
+    for byte in text.bytes() {
+        match byte {
+            b'&' => out.extend_from_slice(b"&amp;"),
+            b'<' => out.extend_from_slice(b"&lt;"),
+            b'>' => out.extend_from_slice(b"&gt;"),
+            byte => out.push(byte),
+        }
+    }
+}
+
+/// The handler as hyper wants it, one per connection.
+pub(super) struct RequestService {
+    pub handler: Arc<RequestHandler>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for RequestService {
+    type Response = Response<ResponseBody>;
+    type Error = s3s::HttpError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let handler = Arc::clone(&self.handler);
+        Box::pin(async move { handler.handle(request).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_response(document: &'static str) -> Response<s3s::Body> {
+        Response::new(s3s::Body::from(Bytes::from_static(document.as_bytes())))
+    }
+
+    #[test]
+    fn an_error_document_names_the_resource_and_the_request() {
+        let named = name_resource(error_response("<Error><Code>X</Code></Error>"), "/b/a&b<c", "1F");
+        let document = named.into_body().bytes().unwrap();
+        let expected = "<Error><Code>X</Code><Resource>/b/a&amp;b&lt;c</Resource>\
+                        <RequestId>1F</RequestId></Error>";
+        assert_eq!(document, expected);
+    }
+
+    #[test]
+    fn a_body_that_is_no_error_document_stays_as_it_is() {
+        let named = name_resource(error_response("plain"), "/b", "1F");
+        assert_eq!(named.into_body().bytes().unwrap(), "plain");
+    }
+}

@@ -1,0 +1,144 @@
+//! Buckets: create, delete, head, list, location, versioning.
+
+use datamesh_catalog::{CatalogError, CreateBucket};
+use s3s::dto::{
+    Bucket as ShownBucket, BucketLocationConstraint, CreateBucketInput, CreateBucketOutput,
+    DeleteBucketInput, DeleteBucketOutput, GetBucketLocationInput, GetBucketLocationOutput,
+    GetBucketVersioningInput, GetBucketVersioningOutput, HeadBucketInput, HeadBucketOutput, ListBucketsInput,
+    ListBucketsOutput,
+};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
+
+use super::auth::{Action, identity};
+use super::{S3Gateway, errors, now_ms, owner, timestamp};
+
+/// S3's limit on the buckets of one answer, and of an account.
+const BUCKETS_MAX: i32 = 10_000;
+/// The region whose buckets have, for history's sake, no location constraint.
+const REGION_WITHOUT_NAME: &str = "us-east-1";
+
+impl S3Gateway {
+    pub(super) async fn create_bucket(
+        &self,
+        req: S3Request<CreateBucketInput>,
+    ) -> S3Result<S3Response<CreateBucketOutput>> {
+        let identity = identity(&req.extensions)?;
+        let input = req.input;
+        let constraint = input.create_bucket_configuration.and_then(|config| config.location_constraint);
+        if let Some(asked) = constraint.as_ref().map(BucketLocationConstraint::as_str)
+            && !asked.is_empty()
+            && asked != self.region
+        {
+            return Err(s3_error!(
+                IllegalLocationConstraintException,
+                "The {asked} location constraint is incompatible for the region specific endpoint this request was \
+                 sent to."
+            ));
+        }
+        if input.object_lock_enabled_for_bucket == Some(true) {
+            return Err(s3_error!(NotImplemented, "Object lock is not implemented yet."));
+        }
+        if input.acl.as_ref().is_some_and(|acl| acl.as_str() != s3s::dto::BucketCannedACL::PRIVATE) {
+            return Err(s3_error!(AccessControlListNotSupported));
+        }
+        let create = CreateBucket {
+            name: input.bucket.clone(),
+            account: identity.account,
+            domain: identity.domain,
+            region: self.region.clone(),
+            now_ms: now_ms(),
+        };
+        self.catalog.create_bucket(create).await.map_err(|error| match error {
+            CatalogError::BucketExists { account } if account == identity.account => {
+                s3_error!(BucketAlreadyOwnedByYou)
+            }
+            error => errors::catalog(error),
+        })?;
+        let location = Some(format!("/{}", input.bucket));
+        Ok(S3Response::new(CreateBucketOutput { location, ..CreateBucketOutput::default() }))
+    }
+
+    pub(super) async fn delete_bucket(
+        &self,
+        req: S3Request<DeleteBucketInput>,
+    ) -> S3Result<S3Response<DeleteBucketOutput>> {
+        let identity = identity(&req.extensions)?;
+        let input = req.input;
+        let expected_owner = input.expected_bucket_owner.as_deref();
+        let bucket = self.bucket(&identity, &input.bucket, Action::WriteBucket, expected_owner).await?;
+        self.catalog.delete_bucket(bucket.id).await.map_err(errors::catalog)?;
+        Ok(S3Response::new(DeleteBucketOutput::default()))
+    }
+
+    pub(super) async fn head_bucket(
+        &self,
+        req: S3Request<HeadBucketInput>,
+    ) -> S3Result<S3Response<HeadBucketOutput>> {
+        let identity = identity(&req.extensions)?;
+        let input = req.input;
+        let expected_owner = input.expected_bucket_owner.as_deref();
+        let bucket = self.bucket(&identity, &input.bucket, Action::ReadBucket, expected_owner).await?;
+        let bucket_region = Some(bucket.region);
+        Ok(S3Response::new(HeadBucketOutput { bucket_region, ..HeadBucketOutput::default() }))
+    }
+
+    pub(super) async fn list_buckets(
+        &self,
+        req: S3Request<ListBucketsInput>,
+    ) -> S3Result<S3Response<ListBucketsOutput>> {
+        let identity = identity(&req.extensions)?;
+        let input = req.input;
+        let limit = input.max_buckets.unwrap_or(BUCKETS_MAX);
+        if !(1..=BUCKETS_MAX).contains(&limit) {
+            return Err(s3_error!(InvalidArgument, "max-buckets must be between 1 and {BUCKETS_MAX}"));
+        }
+        let limit = limit as usize;
+        let prefix = input.prefix.unwrap_or_default();
+        let after = input.continuation_token.as_deref();
+        let listed = self.catalog.list_buckets(identity.account, after, limit + 1).await;
+        let mut listed = listed.map_err(errors::catalog)?;
+        let truncated = listed.len() > limit;
+        listed.truncate(limit);
+        let next = listed.last().filter(|_| truncated).map(|bucket| bucket.name.clone());
+        let here = input.bucket_region;
+        let shown = listed.into_iter().filter(|bucket| {
+            bucket.name.starts_with(&prefix) && here.as_ref().is_none_or(|region| *region == bucket.region)
+        });
+        let shown = shown.map(|bucket| ShownBucket {
+            bucket_region: Some(bucket.region),
+            creation_date: Some(timestamp(bucket.created_at_ms)),
+            name: Some(bucket.name),
+            ..ShownBucket::default()
+        });
+        Ok(S3Response::new(ListBucketsOutput {
+            buckets: Some(shown.collect()),
+            continuation_token: next,
+            owner: Some(owner(identity.account)),
+            prefix: (!prefix.is_empty()).then_some(prefix),
+        }))
+    }
+
+    pub(super) async fn get_bucket_location(
+        &self,
+        req: S3Request<GetBucketLocationInput>,
+    ) -> S3Result<S3Response<GetBucketLocationOutput>> {
+        let identity = identity(&req.extensions)?;
+        let input = req.input;
+        let expected_owner = input.expected_bucket_owner.as_deref();
+        let bucket = self.bucket(&identity, &input.bucket, Action::ReadBucket, expected_owner).await?;
+        let named = (bucket.region != REGION_WITHOUT_NAME).then_some(bucket.region);
+        let location_constraint = named.map(BucketLocationConstraint::from);
+        Ok(S3Response::new(GetBucketLocationOutput { location_constraint }))
+    }
+
+    pub(super) async fn get_bucket_versioning(
+        &self,
+        req: S3Request<GetBucketVersioningInput>,
+    ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
+        let identity = identity(&req.extensions)?;
+        let input = req.input;
+        let expected_owner = input.expected_bucket_owner.as_deref();
+        self.bucket(&identity, &input.bucket, Action::ReadBucket, expected_owner).await?;
+        Ok(S3Response::new(GetBucketVersioningOutput::default()))
+    }
+}

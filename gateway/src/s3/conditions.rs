@@ -1,0 +1,101 @@
+//! Conditional requests: those on reads decided here, those on writes translated for the catalog's commit.
+
+use datamesh_catalog::{EtagCondition, Precondition, Version};
+use http::HeaderMap;
+use http::header::{ETAG, HeaderValue, LAST_MODIFIED};
+use s3s::dto::{ETag, ETagCondition, Timestamp, TimestampFormat};
+use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
+
+/// The four conditions of a read, or of a copy's source.
+#[derive(Debug, Default)]
+pub struct ReadConditions<'a> {
+    /// `If-Match`.
+    pub if_match: Option<&'a ETagCondition>,
+    /// `If-None-Match`.
+    pub if_none_match: Option<&'a ETagCondition>,
+    /// `If-Modified-Since`.
+    pub if_modified_since: Option<&'a Timestamp>,
+    /// `If-Unmodified-Since`.
+    pub if_unmodified_since: Option<&'a Timestamp>,
+}
+
+impl ReadConditions<'_> {
+    /// Decides in the order of RFC 9110, section 13.2.2, for a read: 412, or 304 with the validators.
+    pub fn check_read(&self, version: &Version) -> S3Result<()> {
+        match self.decide(version) {
+            Decision::Proceed => Ok(()),
+            Decision::Failed => Err(s3_error!(PreconditionFailed)),
+            Decision::NotModified => Err(not_modified(version)),
+        }
+    }
+
+    /// Decides for the source of a copy, where all failures are 412.
+    pub fn check_source(&self, version: &Version) -> S3Result<()> {
+        match self.decide(version) {
+            Decision::Proceed => Ok(()),
+            Decision::Failed | Decision::NotModified => Err(s3_error!(PreconditionFailed)),
+        }
+    }
+
+    fn decide(&self, version: &Version) -> Decision {
+        if let Some(condition) = self.if_match {
+            if !matches(condition, &version.etag) {
+                return Decision::Failed;
+            }
+        } else if self.if_unmodified_since.is_some_and(|time| modified_after(version, time)) {
+            return Decision::Failed;
+        }
+        if let Some(condition) = self.if_none_match {
+            if matches(condition, &version.etag) {
+                return Decision::NotModified;
+            }
+        } else if self.if_modified_since.is_some_and(|time| !modified_after(version, time)) {
+            return Decision::NotModified;
+        }
+        Decision::Proceed
+    }
+}
+
+enum Decision {
+    Proceed,
+    Failed,
+    NotModified,
+}
+
+fn matches(condition: &ETagCondition, etag: &str) -> bool {
+    match condition {
+        ETagCondition::Any => true,
+        ETagCondition::ETag(candidate) => candidate.value() == etag,
+    }
+}
+
+/// HTTP dates have whole seconds, so a version counts as modified in the second it was.
+fn modified_after(version: &Version, time: &Timestamp) -> bool {
+    let time = time::OffsetDateTime::from(time.clone()).unix_timestamp();
+    i64::try_from(version.modified_ms / 1000).is_ok_and(|modified| modified > time)
+}
+
+fn not_modified(version: &Version) -> S3Error {
+    let mut headers = HeaderMap::new();
+    if let Ok(etag) = ETag::Strong(version.etag.clone()).to_http_header() {
+        headers.insert(ETAG, etag);
+    }
+    let mut date = Vec::new();
+    if super::timestamp(version.modified_ms).format(TimestampFormat::HttpDate, &mut date).is_ok()
+        && let Ok(date) = HeaderValue::from_bytes(&date)
+    {
+        headers.insert(LAST_MODIFIED, date);
+    }
+    let mut error = S3Error::new(S3ErrorCode::NotModified);
+    error.set_headers(headers);
+    error
+}
+
+/// The condition of a write, for the catalog to evaluate inside its commit.
+pub fn precondition(if_match: Option<&ETagCondition>, if_none_match: Option<&ETagCondition>) -> Precondition {
+    let translate = |condition: &ETagCondition| match condition {
+        ETagCondition::Any => EtagCondition::Any,
+        ETagCondition::ETag(etag) => EtagCondition::OneOf(vec![etag.value().to_owned()]),
+    };
+    Precondition { if_match: if_match.map(translate), if_none_match: if_none_match.map(translate) }
+}

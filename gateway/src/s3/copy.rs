@@ -1,0 +1,226 @@
+//! CopyObject, and reading a copy's source.
+
+use datamesh_catalog::{Bucket, CatalogError, Committed, CopyVersion, PutVersion, Version};
+use s3s::dto::{
+    ChecksumType, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, MetadataDirective,
+    StreamingBlob,
+};
+use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
+
+use super::attributes::{Attributes, attributes_of};
+use super::auth::{Action, Identity, identity};
+use super::checksums::{Algorithm, Kind, StoredChecksum, show_checksum};
+use super::classes::Class;
+use super::conditions::{ReadConditions, precondition};
+use super::put::{check_acl, check_encryption, check_lock, hex};
+use super::{S3Gateway, errors, now_ms, shown_version, strong, timestamp};
+
+/// S3's limit on the source of one copy, in bytes. Larger objects are copied in parts.
+const SOURCE_LEN_MAX: u64 = 5 << 30;
+
+/// A copy's source.
+pub(super) struct Source {
+    pub bucket: Bucket,
+    pub version: Version,
+}
+
+impl S3Gateway {
+    pub(super) async fn copy_object(
+        &self,
+        mut req: S3Request<CopyObjectInput>,
+    ) -> S3Result<S3Response<CopyObjectOutput>> {
+        let identity = identity(&req.extensions)?;
+        let input = &mut req.input;
+        let expected_owner = input.expected_bucket_owner.as_deref();
+        let bucket = self.bucket(&identity, &input.bucket, Action::Write, expected_owner).await?;
+        check_supported(input)?;
+        let conditions = ReadConditions {
+            if_match: input.copy_source_if_match.as_ref(),
+            if_none_match: input.copy_source_if_none_match.as_ref(),
+            if_modified_since: input.copy_source_if_modified_since.as_ref(),
+            if_unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
+        };
+        let expected_owner = input.expected_source_bucket_owner.as_deref();
+        let source = self.source(&identity, &input.copy_source, &conditions, expected_owner).await?;
+        if source.version.size > SOURCE_LEN_MAX {
+            return Err(s3_error!(
+                InvalidRequest,
+                "The specified copy source is larger than the maximum allowable size for a copy source: {SOURCE_LEN_MAX}"
+            ));
+        }
+        let replaces = replaces_metadata(input.metadata_directive.as_ref())?;
+        let is_self = source.bucket.id == bucket.id && source.version.key == input.key.as_bytes();
+        let changes = replaces || input.storage_class.is_some() || input.website_redirect_location.is_some();
+        if is_self && !changes {
+            return Err(s3_error!(
+                InvalidRequest,
+                "This copy request is illegal because it is trying to copy an object to itself without changing the \
+                 object's metadata, storage class, website redirect location or encryption attributes."
+            ));
+        }
+        let mut attributes = Attributes::decode(&source.version.attributes)?;
+        let checksum = attributes.checksum.take();
+        if replaces {
+            attributes = attributes_of!(input)?;
+        } else {
+            attributes.website_redirect = input.website_redirect_location.take();
+        }
+        let wanted = input.checksum_algorithm.as_ref().map(Algorithm::parse).transpose()?;
+        let write = CopyWrite {
+            key: std::mem::take(&mut input.key).into_bytes(),
+            precondition: precondition(input.if_match.as_ref(), input.if_none_match.as_ref()),
+            class: self.classes.choose(input.storage_class.as_ref())?,
+            attributes,
+        };
+        let (committed, checksum) = self.copy(&source, &bucket, write, checksum, wanted).await?;
+        Ok(S3Response::new(shown(&source.version, &committed, checksum.as_ref())))
+    }
+
+    /// Shares the source's bytes where they may be shared, else reads and writes them again.
+    async fn copy(
+        &self,
+        source: &Source,
+        bucket: &Bucket,
+        write: CopyWrite<'_>,
+        checksum: Option<StoredChecksum>,
+        wanted: Option<Algorithm>,
+    ) -> S3Result<(Committed, Option<StoredChecksum>)> {
+        let same_domain = source.bucket.domain == bucket.domain;
+        // A class that the configuration has dropped cannot be compared: write into the new one.
+        let from = self.classes.named(&source.version.storage_class).ok();
+        let same_backend = from.is_some_and(|from| from.backend_name == write.class.backend_name);
+        let same_checksum = wanted.is_none_or(|wanted| checksum.as_ref().is_some_and(|sum| sum.algorithm == wanted));
+        if !(same_domain && same_backend && same_checksum) {
+            return self.rewrite(source, bucket, write, wanted).await;
+        }
+        let hook = self.reserve(bucket, source.version.size, 1).await?;
+        let attributes = Attributes { checksum: checksum.clone(), ..write.attributes };
+        let copy = CopyVersion {
+            source: source.version.clone(),
+            bucket: bucket.id,
+            key: write.key,
+            precondition: write.precondition,
+            etag: source.version.etag.clone(),
+            storage_class: write.class.name.clone(),
+            attributes: attributes.encode(),
+            now_ms: now_ms(),
+        };
+        let committed = self.catalog.copy_version(copy, hook).await.map_err(|error| match error {
+            // The source was overwritten or deleted since it was looked up: as if it had been before.
+            CatalogError::NoSuchVersion => s3_error!(NoSuchKey),
+            error => errors::catalog(error),
+        })?;
+        Ok((committed, checksum))
+    }
+
+    async fn rewrite(
+        &self,
+        source: &Source,
+        bucket: &Bucket,
+        write: CopyWrite<'_>,
+        wanted: Option<Algorithm>,
+    ) -> S3Result<(Committed, Option<StoredChecksum>)> {
+        let size = source.version.size;
+        let hook = self.reserve(bucket, size, 1).await?;
+        let content_type = write.attributes.content_type.clone();
+        let destination = self.destination(bucket, write.class, content_type, true).await?;
+        let body = self.source_body(source, 0..size).await?;
+        let algorithm = wanted.unwrap_or(Algorithm::Crc64nvme);
+        let ingested = self.ingest.store(body, size, algorithm.hasher(), destination).await;
+        let ingested = ingested.map_err(errors::ingest)?;
+        let value = algorithm.pick(ingested.sums).ok_or_else(|| s3_error!(InternalError))?;
+        let checksum = StoredChecksum { algorithm, value, kind: Kind::FullObject };
+        let put = PutVersion {
+            bucket: bucket.id,
+            key: write.key,
+            precondition: write.precondition,
+            content: ingested.content,
+            size,
+            etag: hex(ingested.md5),
+            storage_class: write.class.name.clone(),
+            attributes: Attributes { checksum: Some(checksum.clone()), ..write.attributes }.encode(),
+            now_ms: now_ms(),
+        };
+        let committed = self.catalog.put_version(put, hook).await.map_err(errors::catalog)?;
+        ingested.pending.committed();
+        Ok((committed, Some(checksum)))
+    }
+
+    /// Finds a copy's source, and decides its conditions.
+    pub(super) async fn source(
+        &self,
+        identity: &Identity,
+        source: &CopySource,
+        conditions: &ReadConditions<'_>,
+        expected_owner: Option<&str>,
+    ) -> S3Result<Source> {
+        let CopySource::Bucket { bucket, key, version_id } = source else {
+            return Err(s3_error!(NotImplemented, "Access points are not implemented."));
+        };
+        let (bucket, version) = self
+            .version(identity, (bucket, key), version_id.as_deref(), Action::Read, expected_owner)
+            .await
+            .map_err(|error| match error.code() {
+                s3s::S3ErrorCode::MethodNotAllowed => {
+                    s3_error!(InvalidRequest, "The source of a copy request may not specifically refer to a delete marker by version id.")
+                }
+                _ => error,
+            })?;
+        conditions.check_source(&version)?;
+        Ok(Source { bucket, version })
+    }
+
+    /// A source's bytes.
+    pub(super) async fn source_body(
+        &self,
+        source: &Source,
+        range: std::ops::Range<u64>,
+    ) -> S3Result<StreamingBlob> {
+        let key = self.keyring.domain_key(source.bucket.domain).await.map_err(errors::accounts)?;
+        let body = self.retrieve.body(&source.version, range, &key).await.map_err(errors::retrieve)?;
+        Ok(StreamingBlob::from(Body::http_body_unsync(body)))
+    }
+}
+
+/// What a copy writes.
+struct CopyWrite<'a> {
+    key: Vec<u8>,
+    precondition: datamesh_catalog::Precondition,
+    class: &'a Class,
+    attributes: Attributes,
+}
+
+fn check_supported(input: &CopyObjectInput) -> S3Result<()> {
+    check_acl(input.acl.as_ref())?;
+    let customer = input.sse_customer_algorithm.as_deref().or(input.copy_source_sse_customer_algorithm.as_deref());
+    check_encryption(input.server_side_encryption.as_ref(), customer)?;
+    check_lock(input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some())?;
+    if input.tagging.as_deref().is_some_and(|tags| !tags.is_empty()) {
+        return Err(s3_error!(NotImplemented, "Object tags are not implemented yet."));
+    }
+    Ok(())
+}
+
+fn replaces_metadata(directive: Option<&MetadataDirective>) -> S3Result<bool> {
+    match directive.map(MetadataDirective::as_str) {
+        None | Some(MetadataDirective::COPY) => Ok(false),
+        Some(MetadataDirective::REPLACE) => Ok(true),
+        Some(_) => Err(s3_error!(InvalidArgument, "Unknown metadata directive.")),
+    }
+}
+
+fn shown(source: &Version, committed: &Committed, checksum: Option<&StoredChecksum>) -> CopyObjectOutput {
+    let mut result = CopyObjectResult {
+        e_tag: strong(&committed.etag),
+        last_modified: Some(timestamp(committed.modified_ms)),
+        checksum_type: checksum.map(|checksum| ChecksumType::from_static(checksum.kind.name())),
+        ..CopyObjectResult::default()
+    };
+    show_checksum!(result, checksum);
+    CopyObjectOutput {
+        copy_object_result: Some(result),
+        copy_source_version_id: shown_version(source.id),
+        version_id: shown_version(committed.version),
+        ..CopyObjectOutput::default()
+    }
+}

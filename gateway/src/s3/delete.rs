@@ -1,0 +1,130 @@
+//! DeleteObject and DeleteObjects.
+
+use datamesh_catalog::{CatalogError, DeleteVersion, Deleted};
+use s3s::dto::{
+    DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, Error,
+    ObjectIdentifier,
+};
+use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
+
+use super::auth::{Action, identity};
+use super::conditions::precondition;
+use super::{S3Gateway, errors, now_ms, parse_version_id, shown_version};
+
+/// S3's limit on the keys of one request.
+const KEYS_MAX: usize = 1000;
+const KEY_LEN_MAX: usize = 1024;
+
+impl S3Gateway {
+    pub(super) async fn delete_object(
+        &self,
+        req: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
+        let identity = identity(&req.extensions)?;
+        let input = req.input;
+        let expected_owner = input.expected_bucket_owner.as_deref();
+        let bucket = self.bucket(&identity, &input.bucket, Action::Write, expected_owner).await?;
+        let delete = DeleteVersion {
+            bucket: bucket.id,
+            key: input.key.into_bytes(),
+            version: parse_version_id(input.version_id.as_deref())?,
+            precondition: precondition(input.if_match.as_ref(), None),
+            now_ms: now_ms(),
+        };
+        let hook = self.release();
+        let deleted = self.catalog.delete_version(delete, hook).await.map_err(errors::catalog)?;
+        Ok(S3Response::new(DeleteObjectOutput {
+            delete_marker: deleted.delete_marker.then_some(true),
+            version_id: deleted.version.and_then(shown_version),
+            ..DeleteObjectOutput::default()
+        }))
+    }
+
+    pub(super) async fn delete_objects(
+        &self,
+        req: S3Request<DeleteObjectsInput>,
+    ) -> S3Result<S3Response<DeleteObjectsOutput>> {
+        let identity = identity(&req.extensions)?;
+        let input = req.input;
+        let expected_owner = input.expected_bucket_owner.as_deref();
+        let bucket = self.bucket(&identity, &input.bucket, Action::Write, expected_owner).await?;
+        let objects = input.delete.objects;
+        if objects.is_empty() || objects.len() > KEYS_MAX {
+            return Err(s3_error!(MalformedXML));
+        }
+        let now_ms = now_ms();
+        let mut deletes = Vec::with_capacity(objects.len());
+        let mut places = Vec::with_capacity(objects.len());
+        for object in &objects {
+            let version = check_key(object).and_then(|()| parse_version_id(object.version_id.as_deref()));
+            places.push(version.map(|version| {
+                deletes.push(DeleteVersion {
+                    bucket: bucket.id,
+                    key: object.key.clone().into_bytes(),
+                    version,
+                    precondition: precondition(
+                        object.e_tag.clone().map(s3s::dto::ETagCondition::ETag).as_ref(),
+                        None,
+                    ),
+                    now_ms,
+                });
+            }));
+        }
+        let hook = self.release();
+        let results = self.catalog.delete_versions(deletes, hook).await.map_err(errors::catalog)?;
+        let quiet = input.delete.quiet.unwrap_or(false);
+        Ok(S3Response::new(report(objects, places, results, quiet)))
+    }
+}
+
+fn check_key(object: &ObjectIdentifier) -> S3Result<()> {
+    match object.key.len() {
+        0 => Err(s3_error!(UserKeyMustBeSpecified)),
+        len if len > KEY_LEN_MAX => Err(s3_error!(KeyTooLongError)),
+        _ => Ok(()),
+    }
+}
+
+/// One line for each key asked, in that order: `places` says which were tried, `results` how those went.
+fn report(
+    objects: Vec<ObjectIdentifier>,
+    places: Vec<S3Result<()>>,
+    results: Vec<Result<Deleted, CatalogError>>,
+    quiet: bool,
+) -> DeleteObjectsOutput {
+    let mut results = results.into_iter();
+    let (mut deleted, mut failed) = (Vec::new(), Vec::new());
+    for (object, place) in objects.into_iter().zip(places) {
+        let result = place.and_then(|()| {
+            let result = results.next().ok_or_else(|| s3_error!(InternalError))?;
+            result.map_err(errors::catalog)
+        });
+        match result {
+            Ok(done) if !quiet => deleted.push(shown(object, done)),
+            Ok(_) => {}
+            Err(error) => failed.push(shown_error(object, &error)),
+        }
+    }
+    DeleteObjectsOutput { deleted: Some(deleted), errors: Some(failed), ..DeleteObjectsOutput::default() }
+}
+
+fn shown(object: ObjectIdentifier, done: Deleted) -> DeletedObject {
+    let version = done.version.and_then(shown_version);
+    let (version_id, marker) =
+        if done.delete_marker { (object.version_id, version) } else { (version, None) };
+    DeletedObject {
+        delete_marker: done.delete_marker.then_some(true),
+        delete_marker_version_id: marker,
+        key: Some(object.key),
+        version_id,
+    }
+}
+
+fn shown_error(object: ObjectIdentifier, error: &S3Error) -> Error {
+    Error {
+        code: Some(error.code().as_str().to_owned()),
+        message: error.message().map(str::to_owned),
+        key: Some(object.key),
+        version_id: object.version_id,
+    }
+}

@@ -1,0 +1,152 @@
+//! The S3 protocol: every operation, one file per noun.
+//!
+//! `s3s` speaks HTTP, checks signatures and parses requests; the operations here decide. Each of them resolves
+//! its bucket, asks [`auth`] whether the account may do this, and only then does anything else. What takes bytes
+//! takes a quota reservation first. Errors of the crates below become S3's in [`errors`], and only there.
+
+mod attributes;
+pub mod auth;
+mod buckets;
+pub mod checksums;
+mod classes;
+mod conditions;
+mod copy;
+mod delete;
+mod errors;
+mod hosts;
+mod list;
+mod multipart;
+mod objects;
+mod put;
+mod ranges;
+mod service;
+mod unconfigured;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use datamesh_accounts::{Accounts, Keyring};
+use datamesh_catalog::{Bucket, Catalog, Version, VersionId};
+use s3s::dto::{ETag, Owner, StorageClass, Timestamp};
+use s3s::{S3Result, s3_error};
+
+use crate::ingest::{Destination, Ingest};
+use crate::retrieve::Retrieve;
+
+pub use classes::{StorageClasses, StorageClassesError, Tier};
+pub use service::{ServiceConfig, service};
+
+use auth::{Action, Identity};
+use classes::Class;
+
+/// What the S3 operations work on.
+#[derive(Clone)]
+pub struct S3Gateway {
+    /// Buckets, versions, manifests.
+    pub catalog: Catalog,
+    /// Who may do what, and how much of it.
+    pub accounts: Accounts,
+    /// The keys of dedup domains.
+    pub keyring: Keyring,
+    /// Which backend a storage class means.
+    pub classes: StorageClasses,
+    /// Writes bodies.
+    pub ingest: Ingest,
+    /// Reads them.
+    pub retrieve: Retrieve,
+    /// The region that buckets are in.
+    pub region: String,
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64)
+}
+
+fn timestamp(ms: u64) -> Timestamp {
+    Timestamp::from(UNIX_EPOCH + Duration::from_millis(ms))
+}
+
+/// An ETag as S3 shows it.
+fn strong(etag: &str) -> Option<ETag> {
+    Some(ETag::Strong(etag.to_owned()))
+}
+
+/// The version id to show: an unversioned bucket's answers name none.
+fn shown_version(id: VersionId) -> Option<String> {
+    match id {
+        VersionId::Null => None,
+        numbered @ VersionId::Numbered(_) => Some(numbered.to_string()),
+    }
+}
+
+/// The storage class to show: S3 leaves STANDARD out of headers.
+fn shown_class(class: &str) -> Option<StorageClass> {
+    (class != StorageClass::STANDARD).then(|| StorageClass::from(class.to_owned()))
+}
+
+fn owner(account: datamesh_types::AccountId) -> Owner {
+    let id = account.to_string();
+    Owner { display_name: Some(id.clone()), id: Some(id) }
+}
+
+fn parse_version_id(id: Option<&str>) -> S3Result<Option<VersionId>> {
+    let parse = |text: &str| text.parse().map_err(|_| s3_error!(InvalidArgument, "Invalid version id specified"));
+    id.filter(|text| !text.is_empty()).map(parse).transpose()
+}
+
+impl S3Gateway {
+    /// A bucket that the identity may do `action` to.
+    async fn bucket(
+        &self,
+        identity: &Identity,
+        name: &str,
+        action: Action,
+        expected_owner: Option<&str>,
+    ) -> S3Result<Bucket> {
+        let bucket = self.catalog.bucket(name).await.map_err(errors::catalog)?;
+        let bucket = bucket.ok_or_else(|| s3_error!(NoSuchBucket))?;
+        auth::authorize(identity, &bucket, action, expected_owner)?;
+        Ok(bucket)
+    }
+
+    /// An object's version that the identity may do `action` to: the current one unless another is named.
+    async fn version(
+        &self,
+        identity: &Identity,
+        (bucket, key): (&str, &str),
+        id: Option<&str>,
+        action: Action,
+        expected_owner: Option<&str>,
+    ) -> S3Result<(Bucket, Version)> {
+        let id = parse_version_id(id)?;
+        let found = self.catalog.lookup(bucket, key.as_bytes(), id).await.map_err(errors::catalog)?;
+        let (bucket, version) = found.ok_or_else(|| s3_error!(NoSuchBucket))?;
+        auth::authorize(identity, &bucket, action, expected_owner)?;
+        match (version, id) {
+            (Some(version), None) if version.delete_marker => Err(errors::deleted(&version, false)),
+            (Some(version), Some(_)) if version.delete_marker => Err(errors::deleted(&version, true)),
+            (Some(version), _) => Ok((bucket, version)),
+            (None, Some(_)) => Err(s3_error!(NoSuchVersion)),
+            (None, None) => Err(s3_error!(NoSuchKey)),
+        }
+    }
+
+    /// Where a body for this bucket and class goes.
+    async fn destination(
+        &self,
+        bucket: &Bucket,
+        class: &Class,
+        content_type: Option<String>,
+        inline: bool,
+    ) -> S3Result<Destination> {
+        Ok(Destination {
+            domain: bucket.domain,
+            key: self.keyring.domain_key(bucket.domain).await.map_err(errors::accounts)?,
+            backend_name: class.backend_name.clone(),
+            backend: class.backend.clone(),
+            content_type,
+            cold: class.cold,
+            inline,
+        })
+    }
+}

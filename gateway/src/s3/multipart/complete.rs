@@ -1,0 +1,197 @@
+//! CompleteMultipartUpload.
+
+use std::collections::BTreeMap;
+
+use datamesh_catalog::{CatalogError, CompleteUpload, CompletedPart, Part, Upload, UploadId};
+use md5::{Digest, Md5};
+use s3s::dto::{
+    ChecksumType, CompleteMultipartUploadInput, CompleteMultipartUploadOutput,
+    CompletedPart as NamedPart,
+};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
+
+use super::{PARTS_MAX, parse_upload_id, part_checksums};
+use crate::s3::attributes::Attributes;
+use crate::s3::auth::{Action, identity};
+use crate::s3::checksums::{self, Algorithm, StoredChecksum, show_checksum};
+use crate::s3::conditions::precondition;
+use crate::s3::put::hex;
+use crate::s3::{S3Gateway, errors, now_ms, shown_version, strong};
+
+/// S3's limit on every part but the last, in bytes.
+const PART_LEN_MIN: u64 = 5 << 20;
+
+impl S3Gateway {
+    pub(in crate::s3) async fn complete_multipart_upload(
+        &self,
+        req: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let identity = identity(&req.extensions)?;
+        let mut input = req.input;
+        let expected_owner = input.expected_bucket_owner.as_deref();
+        let bucket = self.bucket(&identity, &input.bucket, Action::Write, expected_owner).await?;
+        let named = input.multipart_upload.take().and_then(|upload| upload.parts).unwrap_or_default();
+        let parts = named_parts(&named)?;
+        let id = parse_upload_id(&input.upload_id)?;
+        let key = input.key.clone().into_bytes();
+        let upload = self.catalog.upload(bucket.id, &key, id).await.map_err(errors::catalog)?;
+        let mut attributes = Attributes::decode(&upload.attributes)?;
+        let planned = attributes.planned.take().ok_or_else(|| s3_error!(InternalError))?;
+        let (etag, checksum) = if let Some(done) = &upload.completed {
+            // A retry: the catalog answers as it did before, and only compares what is asked.
+            (done.etag.clone(), None)
+        } else {
+            let stored = self.stored_parts(bucket.id, &key, &upload).await?;
+            let chosen = choose(&named, &stored)?;
+            let values = chosen.iter().map(|part| (first_value(part, planned.algorithm), part.size));
+            let known: Option<Vec<(String, u64)>> = values.map(|(value, size)| Some((value?, size))).collect();
+            let checksum = known.and_then(|known| {
+                let parts = known.iter().map(|(value, size)| (value.as_str(), *size));
+                checksums::combine(planned.algorithm, planned.kind, parts)
+            });
+            (multipart_etag(&chosen)?, checksum)
+        };
+        if upload.completed.is_none() {
+            check_whole(&input, checksum.as_ref())?;
+        }
+        attributes.checksum.clone_from(&checksum);
+        let expected_size = input.mpu_object_size.map(u64::try_from).transpose();
+        let complete = CompleteUpload {
+            bucket: bucket.id,
+            key,
+            upload: id,
+            parts,
+            minimum_part_size: PART_LEN_MIN,
+            expected_size: expected_size.map_err(|_| s3_error!(InvalidArgument))?,
+            precondition: precondition(input.if_match.as_ref(), input.if_none_match.as_ref()),
+            etag,
+            attributes: attributes.encode(),
+            now_ms: now_ms(),
+        };
+        let hook = self.release();
+        let committed = self.catalog.complete_upload(complete, hook).await.map_err(|error| match error {
+            CatalogError::SizeMismatch { .. } => s3_error!(
+                InvalidRequest,
+                "The provided 'x-amz-mp-object-size' header does not match what was computed."
+            ),
+            error => errors::catalog(error),
+        })?;
+        let mut output = CompleteMultipartUploadOutput {
+            location: Some(format!("/{}/{}", bucket.name, input.key)),
+            bucket: Some(bucket.name),
+            key: Some(input.key),
+            e_tag: strong(&committed.etag),
+            version_id: shown_version(committed.version),
+            checksum_type: checksum.as_ref().map(|checksum| ChecksumType::from_static(checksum.kind.name())),
+            ..CompleteMultipartUploadOutput::default()
+        };
+        show_checksum!(output, checksum.as_ref());
+        Ok(S3Response::new(output))
+    }
+
+    /// All parts of an open upload by number: at most 10,000 small rows.
+    async fn stored_parts(
+        &self,
+        bucket: datamesh_catalog::BucketId,
+        key: &[u8],
+        upload: &Upload,
+    ) -> S3Result<BTreeMap<u16, Part>> {
+        let id: UploadId = upload.id;
+        let page = self.catalog.list_parts(bucket, key, id, 0, PARTS_MAX as usize).await;
+        let page = page.map_err(errors::catalog)?;
+        Ok(page.parts.into_iter().map(|part| (part.number, part)).collect())
+    }
+}
+
+/// The parts as the catalog wants them named.
+fn named_parts(named: &[NamedPart]) -> S3Result<Vec<CompletedPart>> {
+    if named.is_empty() || named.len() > PARTS_MAX as usize {
+        return Err(s3_error!(MalformedXML));
+    }
+    let translate = |part: &NamedPart| {
+        let number = part.part_number.and_then(|number| u16::try_from(number).ok());
+        let number = number.filter(|number| *number >= 1).ok_or_else(|| s3_error!(InvalidPart))?;
+        let etag = part.e_tag.as_ref().ok_or_else(|| s3_error!(MalformedXML))?;
+        Ok(CompletedPart { number, etag: etag.value().to_owned() })
+    };
+    let parts = named.iter().map(translate).collect::<S3Result<Vec<_>>>()?;
+    if parts.is_sorted_by(|left, right| left.number < right.number) {
+        Ok(parts)
+    } else {
+        Err(s3_error!(InvalidPartOrder))
+    }
+}
+
+/// The stored parts that are named, each compared with what the client says of it.
+fn choose<'a>(named: &[NamedPart], stored: &'a BTreeMap<u16, Part>) -> S3Result<Vec<&'a Part>> {
+    let find = |part: &NamedPart| {
+        let number = part.part_number.and_then(|number| u16::try_from(number).ok());
+        let found = number.and_then(|number| stored.get(&number)).ok_or_else(|| s3_error!(InvalidPart))?;
+        if part.e_tag.as_ref().is_some_and(|etag| etag.value() != found.etag) {
+            return Err(s3_error!(InvalidPart));
+        }
+        let known = part_checksums(&found.checksums);
+        let agrees = |(algorithm, value): &(Algorithm, &String)| {
+            known.iter().any(|sum| sum.algorithm == *algorithm && sum.value == **value)
+        };
+        if declared_sums(part).iter().all(agrees) { Ok(found) } else { Err(s3_error!(InvalidPart)) }
+    };
+    named.iter().map(find).collect()
+}
+
+fn declared_sums(part: &NamedPart) -> Vec<(Algorithm, &String)> {
+    let sums = [
+        (Algorithm::Crc32, &part.checksum_crc32),
+        (Algorithm::Crc32c, &part.checksum_crc32c),
+        (Algorithm::Crc64nvme, &part.checksum_crc64nvme),
+        (Algorithm::Sha1, &part.checksum_sha1),
+        (Algorithm::Sha256, &part.checksum_sha256),
+    ];
+    sums.into_iter().filter_map(|(algorithm, sum)| Some((algorithm, sum.as_ref()?))).collect()
+}
+
+fn first_value(part: &Part, algorithm: Algorithm) -> Option<String> {
+    part_checksums(&part.checksums).into_iter().find(|sum| sum.algorithm == algorithm).map(|sum| sum.value)
+}
+
+/// Compares the object's checksum with the one in the request, which may leave the `-N` of a composite one out.
+fn check_whole(input: &CompleteMultipartUploadInput, computed: Option<&StoredChecksum>) -> S3Result<()> {
+    let declared = [
+        (Algorithm::Crc32, &input.checksum_crc32),
+        (Algorithm::Crc32c, &input.checksum_crc32c),
+        (Algorithm::Crc64nvme, &input.checksum_crc64nvme),
+        (Algorithm::Sha1, &input.checksum_sha1),
+        (Algorithm::Sha256, &input.checksum_sha256),
+    ];
+    for (algorithm, value) in declared {
+        let Some(value) = value else { continue };
+        let agrees = computed.is_some_and(|sum| {
+            let bare = sum.value.split('-').next();
+            sum.algorithm == algorithm && (sum.value == *value || bare == Some(value.as_str()))
+        });
+        if !agrees {
+            return Err(checksums::mismatch(algorithm));
+        }
+    }
+    let asked = input.checksum_type.as_ref().map(ChecksumType::as_str);
+    if let (Some(asked), Some(computed)) = (asked, computed)
+        && asked != computed.kind.name()
+    {
+        return Err(s3_error!(
+            InvalidRequest,
+            "The upload was created with the {} checksum type, not {asked}.",
+            computed.kind.name()
+        ));
+    }
+    Ok(())
+}
+
+/// MD5 over the parts' MD5s, then how many there are.
+fn multipart_etag(parts: &[&Part]) -> S3Result<String> {
+    let mut md5 = Md5::new();
+    for part in parts {
+        let digest = u128::from_str_radix(&part.etag, 16).map_err(|error| s3_error!(error, InternalError))?;
+        md5.update(digest.to_be_bytes());
+    }
+    Ok(format!("{}-{}", hex(md5.finalize().into()), parts.len()))
+}

@@ -1,0 +1,129 @@
+//! Multipart uploads: create, upload and copy parts, list, complete, abort.
+//!
+//! An upload's checksum is settled when it is created; parts carry one that can be combined to it. A client
+//! that asks for none gets CRC64NVME over the whole object.
+
+mod complete;
+mod listing;
+mod part;
+
+use datamesh_catalog::UploadId;
+use s3s::dto::{
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, ChecksumType, CreateMultipartUploadInput,
+    CreateMultipartUploadOutput,
+};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
+
+use super::attributes::{Attributes, PlannedChecksum, attributes_of};
+use super::auth::{Action, identity};
+use super::checksums::{Algorithm, Kind, StoredChecksum};
+use super::put::{check_acl, check_encryption, check_lock};
+use super::{S3Gateway, errors, now_ms};
+
+/// S3's limit on part numbers.
+pub(super) const PARTS_MAX: i32 = 10_000;
+
+/// A part number, 1 to 10,000.
+pub(super) fn part_number(number: i32) -> S3Result<u16> {
+    if !(1..=PARTS_MAX).contains(&number) {
+        return Err(s3_error!(
+            InvalidArgument,
+            "Part number must be an integer between 1 and {PARTS_MAX}, inclusive"
+        ));
+    }
+    Ok(number as u16)
+}
+
+/// The checksums stored with a part: the upload's own first.
+pub(super) fn part_checksums(stored: &str) -> Vec<StoredChecksum> {
+    serde_json::from_str(stored).unwrap_or_default()
+}
+
+fn parse_upload_id(id: &str) -> S3Result<UploadId> {
+    id.parse().map_err(errors::catalog)
+}
+
+/// The checksum that an upload's object will have.
+fn plan_checksum(input: &CreateMultipartUploadInput) -> S3Result<PlannedChecksum> {
+    let declared = input.checksum_algorithm.is_some();
+    let algorithm = match &input.checksum_algorithm {
+        Some(name) => Algorithm::parse(name)?,
+        None if input.checksum_type.is_some() => {
+            return Err(s3_error!(
+                InvalidRequest,
+                "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header."
+            ));
+        }
+        None => Algorithm::Crc64nvme,
+    };
+    let asked = input.checksum_type.as_ref().map(ChecksumType::as_str);
+    let kind = match (algorithm, asked) {
+        (Algorithm::Crc64nvme, None | Some(ChecksumType::FULL_OBJECT))
+        | (Algorithm::Crc32 | Algorithm::Crc32c, Some(ChecksumType::FULL_OBJECT)) => Kind::FullObject,
+        (Algorithm::Crc64nvme, Some(_)) | (Algorithm::Sha1 | Algorithm::Sha256, Some(ChecksumType::FULL_OBJECT)) => {
+            return Err(s3_error!(
+                InvalidRequest,
+                "The {} checksum type cannot be used with the {} checksum algorithm.",
+                asked.unwrap_or_default(),
+                algorithm.name()
+            ));
+        }
+        (_, None | Some(ChecksumType::COMPOSITE)) => Kind::Composite,
+        (_, Some(_)) => return Err(s3_error!(InvalidRequest, "Value for x-amz-checksum-type header is invalid.")),
+    };
+    Ok(PlannedChecksum { algorithm, kind, declared })
+}
+
+impl S3Gateway {
+    pub(super) async fn create_multipart_upload(
+        &self,
+        mut req: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        let identity = identity(&req.extensions)?;
+        let input = &mut req.input;
+        let expected_owner = input.expected_bucket_owner.as_deref();
+        let bucket = self.bucket(&identity, &input.bucket, Action::Write, expected_owner).await?;
+        check_acl(input.acl.as_ref())?;
+        check_encryption(input.server_side_encryption.as_ref(), input.sse_customer_algorithm.as_deref())?;
+        check_lock(input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some())?;
+        if input.tagging.as_deref().is_some_and(|tags| !tags.is_empty()) {
+            return Err(s3_error!(NotImplemented, "Object tags are not implemented yet."));
+        }
+        let planned = plan_checksum(input)?;
+        let class = self.classes.choose(input.storage_class.as_ref())?;
+        let attributes = Attributes { planned: Some(planned), ..attributes_of!(input)? };
+        let create = datamesh_catalog::CreateUpload {
+            bucket: bucket.id,
+            key: input.key.clone().into_bytes(),
+            storage_class: class.name.clone(),
+            attributes: attributes.encode(),
+            now_ms: now_ms(),
+        };
+        let upload = self.catalog.create_upload(create).await.map_err(errors::catalog)?;
+        let shown = planned.declared.then_some(planned);
+        Ok(S3Response::new(CreateMultipartUploadOutput {
+            bucket: Some(bucket.name),
+            key: Some(std::mem::take(&mut input.key)),
+            upload_id: Some(upload.to_string()),
+            checksum_algorithm: shown.map(|planned| planned.algorithm.to_dto()),
+            checksum_type: shown.map(|planned| ChecksumType::from_static(planned.kind.name())),
+            server_side_encryption: input.server_side_encryption.take(),
+            ..CreateMultipartUploadOutput::default()
+        }))
+    }
+
+    pub(super) async fn abort_multipart_upload(
+        &self,
+        req: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        let identity = identity(&req.extensions)?;
+        let input = req.input;
+        let expected_owner = input.expected_bucket_owner.as_deref();
+        let bucket = self.bucket(&identity, &input.bucket, Action::Write, expected_owner).await?;
+        let upload = parse_upload_id(&input.upload_id)?;
+        let hook = self.release();
+        let aborted = self.catalog.abort_upload(bucket.id, input.key.as_bytes(), upload, now_ms(), hook).await;
+        aborted.map_err(errors::catalog)?;
+        Ok(S3Response::new(AbortMultipartUploadOutput::default()))
+    }
+}

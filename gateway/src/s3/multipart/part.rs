@@ -1,0 +1,172 @@
+//! UploadPart and UploadPartCopy.
+
+use datamesh_catalog::{Bucket, Part, PutPart, Upload, UploadId};
+use s3s::checksum::ChecksumHasher;
+use s3s::dto::{
+    CopyPartResult, StreamingBlob, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput,
+    UploadPartOutput,
+};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
+
+use super::{parse_upload_id, part_number};
+use crate::ingest::Ingested;
+use crate::s3::attributes::{Attributes, PlannedChecksum};
+use crate::s3::auth::{Action, identity};
+use crate::s3::checksums::{Algorithm, Declared, Kind, StoredChecksum, show_checksum};
+use crate::s3::conditions::ReadConditions;
+use crate::s3::put::{Promise, hex};
+use crate::s3::{S3Gateway, errors, now_ms, ranges, shown_version, strong, timestamp};
+
+/// An open upload that a part goes to.
+struct Target {
+    bucket: Bucket,
+    key: Vec<u8>,
+    number: u16,
+    upload: Upload,
+    content_type: Option<String>,
+    planned: PlannedChecksum,
+}
+
+impl S3Gateway {
+    pub(in crate::s3) async fn upload_part(
+        &self,
+        mut req: S3Request<UploadPartInput>,
+    ) -> S3Result<S3Response<UploadPartOutput>> {
+        let identity = identity(&req.extensions)?;
+        let input = &mut req.input;
+        let expected_owner = input.expected_bucket_owner.as_deref();
+        let bucket = self.bucket(&identity, &input.bucket, Action::Write, expected_owner).await?;
+        let target = self.target(bucket, &input.key, &input.upload_id, input.part_number).await?;
+        let planned = target.planned;
+        let checksum =
+            Declared::from_headers(&req.headers, input.checksum_algorithm.as_ref(), planned.algorithm)?;
+        if planned.declared && checksum.algorithm != planned.algorithm {
+            return Err(s3_error!(
+                InvalidRequest,
+                "Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {}",
+                planned.algorithm.name(),
+                checksum.algorithm.name()
+            ));
+        }
+        let promise =
+            Promise::new(input.content_length, input.content_md5.as_deref(), checksum, req.trailing_headers)?;
+        let body = input.body.take().unwrap_or_else(|| StreamingBlob::from_bytes(bytes::Bytes::new()));
+        let hasher = hasher(planned.algorithm, promise.checksum.algorithm);
+        let verify = |ingested: &Ingested| promise.verify(ingested);
+        let (part, shown) = self.store_part(target, body, promise.len, hasher, verify).await?;
+        let mut output = UploadPartOutput { e_tag: strong(&part.etag), ..UploadPartOutput::default() };
+        show_checksum!(output, shown.as_ref());
+        Ok(S3Response::new(output))
+    }
+
+    pub(in crate::s3) async fn upload_part_copy(
+        &self,
+        req: S3Request<UploadPartCopyInput>,
+    ) -> S3Result<S3Response<UploadPartCopyOutput>> {
+        let identity = identity(&req.extensions)?;
+        let input = req.input;
+        let expected_owner = input.expected_bucket_owner.as_deref();
+        let bucket = self.bucket(&identity, &input.bucket, Action::Write, expected_owner).await?;
+        let target = self.target(bucket, &input.key, &input.upload_id, input.part_number).await?;
+        let conditions = ReadConditions {
+            if_match: input.copy_source_if_match.as_ref(),
+            if_none_match: input.copy_source_if_none_match.as_ref(),
+            if_modified_since: input.copy_source_if_modified_since.as_ref(),
+            if_unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
+        };
+        let expected_owner = input.expected_source_bucket_owner.as_deref();
+        let source = self.source(&identity, &input.copy_source, &conditions, expected_owner).await?;
+        let size = source.version.size;
+        let range = match &input.copy_source_range {
+            Some(header) => ranges::select_source(header, size)?,
+            None => 0..size,
+        };
+        let len = range.end - range.start;
+        let planned = target.planned;
+        let hasher = hasher(planned.algorithm, planned.algorithm);
+        let body = self.source_body(&source, range).await?;
+        let verify = |ingested: &Ingested| {
+            let value = planned.algorithm.pick(ingested.sums.clone()).ok_or_else(|| s3_error!(InternalError))?;
+            Ok(StoredChecksum { algorithm: planned.algorithm, value, kind: Kind::FullObject })
+        };
+        let (part, checksum) = self.store_part(target, body, len, hasher, verify).await?;
+        let mut result = CopyPartResult {
+            e_tag: strong(&part.etag),
+            last_modified: Some(timestamp(part.modified_ms)),
+            ..CopyPartResult::default()
+        };
+        show_checksum!(result, checksum.as_ref().filter(|_| planned.declared));
+        Ok(S3Response::new(UploadPartCopyOutput {
+            copy_part_result: Some(result),
+            copy_source_version_id: shown_version(source.version.id),
+            ..UploadPartCopyOutput::default()
+        }))
+    }
+
+    async fn target(&self, bucket: Bucket, key: &str, upload: &str, number: i32) -> S3Result<Target> {
+        let number = part_number(number)?;
+        let id = parse_upload_id(upload)?;
+        let key = key.as_bytes().to_vec();
+        let upload = self.catalog.upload(bucket.id, &key, id).await.map_err(errors::catalog)?;
+        if upload.completed.is_some() {
+            return Err(s3_error!(NoSuchUpload));
+        }
+        let attributes = Attributes::decode(&upload.attributes)?;
+        let planned = attributes.planned.ok_or_else(|| s3_error!(InternalError))?;
+        Ok(Target { bucket, key, number, upload, content_type: attributes.content_type, planned })
+    }
+
+    /// Stores and commits a part whose body `verify` has found to be what was promised.
+    async fn store_part(
+        &self,
+        target: Target,
+        body: StreamingBlob,
+        len: u64,
+        hasher: ChecksumHasher,
+        verify: impl FnOnce(&Ingested) -> S3Result<StoredChecksum>,
+    ) -> S3Result<(Part, Option<StoredChecksum>)> {
+        let Target { bucket, key, number, upload, content_type, planned } = target;
+        let hook = self.reserve(&bucket, len, 0).await?;
+        let class = self.classes.named(&upload.storage_class)?;
+        let destination = self.destination(&bucket, class, content_type, false).await?;
+        let ingested = self.ingest.store(body, len, hasher, destination.clone()).await;
+        let ingested = ingested.map_err(errors::ingest)?;
+        let verified = verify(&ingested)?;
+        let mut checksums = Vec::with_capacity(2);
+        if let Some(value) = planned.algorithm.pick(ingested.sums.clone()) {
+            checksums.push(StoredChecksum { algorithm: planned.algorithm, value, kind: Kind::FullObject });
+        }
+        if verified.algorithm != planned.algorithm {
+            checksums.push(verified.clone());
+        }
+        let upload: UploadId = upload.id;
+        let put = PutPart {
+            bucket: bucket.id,
+            key,
+            upload,
+            number,
+            content: ingested.manifest(&destination),
+            size: ingested.size,
+            etag: hex(ingested.md5),
+            checksums: serde_json::to_string(&checksums).map_err(|error| s3_error!(error, InternalError))?,
+            now_ms: now_ms(),
+        };
+        let part = self.catalog.put_part(put, hook).await.map_err(errors::catalog)?;
+        ingested.pending.committed();
+        Ok((part, Some(verified)))
+    }
+}
+
+/// Computes what the upload's checksum is made of, and what the client sent.
+fn hasher(planned: Algorithm, declared: Algorithm) -> ChecksumHasher {
+    let mut hasher = planned.hasher();
+    if declared != planned {
+        let other = declared.hasher();
+        hasher.crc32 = hasher.crc32.or(other.crc32);
+        hasher.crc32c = hasher.crc32c.or(other.crc32c);
+        hasher.crc64nvme = hasher.crc64nvme.or(other.crc64nvme);
+        hasher.sha1 = hasher.sha1.or(other.sha1);
+        hasher.sha256 = hasher.sha256.or(other.sha256);
+    }
+    hasher
+}

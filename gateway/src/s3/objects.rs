@@ -1,0 +1,250 @@
+//! GetObject, HeadObject and GetObjectAttributes.
+
+use std::ops::Range;
+
+use datamesh_catalog::{StoredContent, Version};
+use s3s::dto::{
+    ChecksumMode, ChecksumType, GetObjectAttributesInput, GetObjectAttributesOutput,
+    GetObjectAttributesParts, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput,
+    ObjectAttributes, ObjectPart, StorageClass, StreamingBlob,
+};
+use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
+
+use super::attributes::Attributes;
+use super::auth::{Action, identity};
+use super::checksums::{StoredChecksum, show_checksum};
+use super::conditions::ReadConditions;
+use super::{S3Gateway, errors, ranges, shown_class, shown_version, strong, timestamp};
+
+/// What S3 gives a version that was written without a `Content-Type`.
+const CONTENT_TYPE_DEFAULT: &str = "binary/octet-stream";
+const PARTS_PAGE_MAX: i32 = 1000;
+
+/// The bytes of a version that a request asks for.
+struct Selection {
+    range: Range<u64>,
+    /// Whether the answer is a 206.
+    partial: bool,
+    /// How many parts the version has, when the request names one.
+    parts_count: Option<u16>,
+    /// The checksum of just these bytes, if it is known.
+    checksum: Option<StoredChecksum>,
+}
+
+/// Fills in what GetObject and HeadObject answer alike.
+macro_rules! describe {
+    ($output:expr, $version:expr, $attributes:expr, $selection:expr) => {{
+        let output = &mut $output;
+        let (version, attributes, selection): (&Version, Attributes, &Selection) =
+            ($version, $attributes, &$selection);
+        output.accept_ranges = Some("bytes".to_owned());
+        output.content_length = Some((selection.range.end - selection.range.start) as i64);
+        output.content_range =
+            selection.partial.then(|| ranges::content_range(&selection.range, version.size));
+        output.parts_count = selection.parts_count.map(i32::from);
+        output.e_tag = strong(&version.etag);
+        output.last_modified = Some(timestamp(version.modified_ms));
+        output.version_id = shown_version(version.id);
+        output.storage_class = shown_class(&version.storage_class);
+        output.metadata = attributes.metadata_dto();
+        output.content_type =
+            Some(attributes.content_type.unwrap_or_else(|| CONTENT_TYPE_DEFAULT.to_owned()));
+        output.content_encoding = attributes.content_encoding;
+        output.content_disposition = attributes.content_disposition;
+        output.content_language = attributes.content_language;
+        output.cache_control = attributes.cache_control;
+        output.expires = attributes.expires;
+        output.website_redirect_location = attributes.website_redirect;
+        if let Some(checksum) = &selection.checksum {
+            output.checksum_type = Some(ChecksumType::from_static(checksum.kind.name()));
+            show_checksum!(output, Some(checksum));
+        }
+    }};
+}
+
+impl S3Gateway {
+    pub(super) async fn get_object(
+        &self,
+        req: S3Request<GetObjectInput>,
+    ) -> S3Result<S3Response<GetObjectOutput>> {
+        let identity = identity(&req.extensions)?;
+        let input = &req.input;
+        let name = (input.bucket.as_str(), input.key.as_str());
+        let expected_owner = input.expected_bucket_owner.as_deref();
+        let (bucket, version) =
+            self.version(&identity, name, input.version_id.as_deref(), Action::Read, expected_owner).await?;
+        let conditions = ReadConditions {
+            if_match: input.if_match.as_ref(),
+            if_none_match: input.if_none_match.as_ref(),
+            if_modified_since: input.if_modified_since.as_ref(),
+            if_unmodified_since: input.if_unmodified_since.as_ref(),
+        };
+        conditions.check_read(&version)?;
+        let attributes = Attributes::decode(&version.attributes)?;
+        let wants_checksum = wants_checksum(input.checksum_mode.as_ref());
+        let selection =
+            self.select(&version, input.range, input.part_number, &attributes, wants_checksum).await?;
+        let key = self.keyring.domain_key(bucket.domain).await.map_err(errors::accounts)?;
+        let body = self.retrieve.body(&version, selection.range.clone(), &key).await;
+        let mut body = body.map_err(errors::retrieve)?;
+        let blob = match body.take_ready() {
+            Some(bytes) => StreamingBlob::from_bytes(bytes),
+            None => StreamingBlob::from(Body::http_body_unsync(body)),
+        };
+        let mut output = GetObjectOutput { body: Some(blob), ..GetObjectOutput::default() };
+        describe!(output, &version, attributes, selection);
+        Ok(S3Response::new(output))
+    }
+
+    pub(super) async fn head_object(
+        &self,
+        req: S3Request<HeadObjectInput>,
+    ) -> S3Result<S3Response<HeadObjectOutput>> {
+        let identity = identity(&req.extensions)?;
+        let input = &req.input;
+        let name = (input.bucket.as_str(), input.key.as_str());
+        let expected_owner = input.expected_bucket_owner.as_deref();
+        let (_, version) =
+            self.version(&identity, name, input.version_id.as_deref(), Action::Read, expected_owner).await?;
+        let conditions = ReadConditions {
+            if_match: input.if_match.as_ref(),
+            if_none_match: input.if_none_match.as_ref(),
+            if_modified_since: input.if_modified_since.as_ref(),
+            if_unmodified_since: input.if_unmodified_since.as_ref(),
+        };
+        conditions.check_read(&version)?;
+        let attributes = Attributes::decode(&version.attributes)?;
+        let wants_checksum = wants_checksum(input.checksum_mode.as_ref());
+        let selection =
+            self.select(&version, input.range, input.part_number, &attributes, wants_checksum).await?;
+        let mut output = HeadObjectOutput::default();
+        describe!(output, &version, attributes, selection);
+        Ok(S3Response::new(output))
+    }
+
+    async fn select(
+        &self,
+        version: &Version,
+        range: Option<s3s::dto::Range>,
+        part_number: Option<i32>,
+        attributes: &Attributes,
+        wants_checksum: bool,
+    ) -> S3Result<Selection> {
+        let whole = 0..version.size;
+        match (range, part_number) {
+            (Some(_), Some(_)) => {
+                Err(s3_error!(InvalidRequest, "Cannot specify both Range header and partNumber query parameter"))
+            }
+            (Some(range), None) => {
+                let range = ranges::select(range, version.size)?;
+                Ok(Selection { range, partial: true, parts_count: None, checksum: None })
+            }
+            (None, Some(number)) => self.select_part(version, number, attributes, wants_checksum).await,
+            (None, None) => {
+                let checksum = attributes.checksum.clone().filter(|_| wants_checksum);
+                Ok(Selection { range: whole, partial: false, parts_count: None, checksum })
+            }
+        }
+    }
+
+    async fn select_part(
+        &self,
+        version: &Version,
+        number: i32,
+        attributes: &Attributes,
+        wants_checksum: bool,
+    ) -> S3Result<Selection> {
+        let number = super::multipart::part_number(number)?;
+        let invalid = || {
+            let mut error =
+                S3Error::with_message(S3ErrorCode::Custom("InvalidPartNumber".into()), "The requested partnumber is not satisfiable");
+            error.set_status_code(http::StatusCode::RANGE_NOT_SATISFIABLE);
+            error
+        };
+        let found = self.catalog.part_range(version, number).await.map_err(errors::catalog)?;
+        let (range, count) = found.ok_or_else(invalid)?;
+        let is_multipart = matches!(version.content, StoredContent::Parts { .. });
+        let checksum = match (wants_checksum, is_multipart) {
+            (false, _) => None,
+            (true, false) => attributes.checksum.clone(),
+            (true, true) => {
+                let parts = self.catalog.version_parts(version, number - 1, 1).await;
+                let part = parts.map_err(errors::catalog)?.pop();
+                part.and_then(|part| super::multipart::part_checksums(&part.checksums).into_iter().next())
+            }
+        };
+        let partial = !range.is_empty();
+        Ok(Selection { range, partial, parts_count: is_multipart.then_some(count), checksum })
+    }
+
+    pub(super) async fn get_object_attributes(
+        &self,
+        req: S3Request<GetObjectAttributesInput>,
+    ) -> S3Result<S3Response<GetObjectAttributesOutput>> {
+        let identity = identity(&req.extensions)?;
+        let input = &req.input;
+        let name = (input.bucket.as_str(), input.key.as_str());
+        let expected_owner = input.expected_bucket_owner.as_deref();
+        let (_, version) =
+            self.version(&identity, name, input.version_id.as_deref(), Action::Read, expected_owner).await?;
+        let attributes = Attributes::decode(&version.attributes)?;
+        let asks = |name: &str| input.object_attributes.iter().any(|asked| asked.as_str() == name);
+        let mut output = GetObjectAttributesOutput {
+            last_modified: Some(timestamp(version.modified_ms)),
+            version_id: shown_version(version.id),
+            ..GetObjectAttributesOutput::default()
+        };
+        if asks(ObjectAttributes::ETAG) {
+            output.e_tag = strong(&version.etag);
+        }
+        if asks(ObjectAttributes::OBJECT_SIZE) {
+            output.object_size = Some(version.size as i64);
+        }
+        if asks(ObjectAttributes::STORAGE_CLASS) {
+            output.storage_class = Some(StorageClass::from(version.storage_class.clone()));
+        }
+        if asks(ObjectAttributes::CHECKSUM) {
+            output.checksum = attributes.checksum.as_ref().map(StoredChecksum::to_dto);
+        }
+        if asks(ObjectAttributes::OBJECT_PARTS) {
+            output.object_parts = self.object_parts(&version, input).await?;
+        }
+        Ok(S3Response::new(output))
+    }
+
+    async fn object_parts(
+        &self,
+        version: &Version,
+        input: &GetObjectAttributesInput,
+    ) -> S3Result<Option<GetObjectAttributesParts>> {
+        let StoredContent::Parts { count } = version.content else { return Ok(None) };
+        let limit = input.max_parts.unwrap_or(PARTS_PAGE_MAX).clamp(0, PARTS_PAGE_MAX);
+        let after = input.part_number_marker.and_then(|marker| u16::try_from(marker).ok()).unwrap_or(0);
+        let parts = self.catalog.version_parts(version, after, limit as usize + 1).await;
+        let mut parts = parts.map_err(errors::catalog)?;
+        let truncated = parts.len() > limit as usize;
+        parts.truncate(limit as usize);
+        let next = parts.last().map_or(after, |part| part.number);
+        let shown = parts.iter().map(|part| {
+            let mut shown = ObjectPart {
+                part_number: Some(i32::from(part.number)),
+                size: Some(part.size as i64),
+                ..ObjectPart::default()
+            };
+            show_checksum!(shown, super::multipart::part_checksums(&part.checksums).first());
+            shown
+        });
+        Ok(Some(GetObjectAttributesParts {
+            is_truncated: Some(truncated),
+            max_parts: Some(limit),
+            next_part_number_marker: Some(i32::from(next)),
+            part_number_marker: Some(i32::from(after)),
+            parts: Some(shown.collect()),
+            total_parts_count: Some(i32::from(count)),
+        }))
+    }
+}
+
+fn wants_checksum(mode: Option<&ChecksumMode>) -> bool {
+    mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED)
+}

@@ -1,0 +1,183 @@
+//! PutObject, and what all writes of a body share.
+
+use std::sync::Arc;
+
+use datamesh_catalog::{Bucket, PutVersion};
+use datamesh_db::CommitHook;
+use s3s::dto::{
+    ChecksumType, ObjectCannedACL, PutObjectInput, PutObjectOutput, ServerSideEncryption, StreamingBlob,
+};
+use s3s::{S3Request, S3Response, S3Result, TrailingHeaders, s3_error};
+
+use super::attributes::{Attributes, attributes_of};
+use super::auth::{Action, identity};
+use super::checksums::{Algorithm, Declared, Kind, StoredChecksum, parse_content_md5, show_checksum};
+use super::conditions::precondition;
+use super::{S3Gateway, errors, now_ms, shown_version, strong};
+use crate::ingest::{Destination, Ingested};
+
+/// What a client says of a body, to be verified once it has been read.
+pub(super) struct Promise {
+    pub len: u64,
+    pub checksum: Declared,
+    pub md5: Option<[u8; 16]>,
+    pub trailers: Option<TrailingHeaders>,
+}
+
+impl Promise {
+    /// Reads it from a request's headers.
+    pub(super) fn new(
+        len: Option<i64>,
+        content_md5: Option<&str>,
+        checksum: Declared,
+        trailers: Option<TrailingHeaders>,
+    ) -> S3Result<Self> {
+        let len = len.ok_or_else(|| s3_error!(MissingContentLength))?;
+        let len = u64::try_from(len).map_err(|_| s3_error!(InvalidArgument))?;
+        Ok(Self { len, checksum, md5: content_md5.map(parse_content_md5).transpose()?, trailers })
+    }
+
+    /// Checks it against what was read, and returns the checksum to store.
+    pub(super) fn verify(&self, ingested: &Ingested) -> S3Result<StoredChecksum> {
+        if self.md5.is_some_and(|md5| md5 != ingested.md5) {
+            return Err(s3_error!(BadDigest, "The Content-MD5 you specified did not match what we received."));
+        }
+        let algorithm = self.checksum.algorithm;
+        let value = algorithm.pick(ingested.sums.clone()).ok_or_else(|| s3_error!(InternalError))?;
+        self.checksum.verify(&value, self.trailers.as_ref())?;
+        Ok(StoredChecksum { algorithm, value, kind: Kind::FullObject })
+    }
+}
+
+impl S3Gateway {
+    pub(super) async fn put_object(
+        &self,
+        mut req: S3Request<PutObjectInput>,
+    ) -> S3Result<S3Response<PutObjectOutput>> {
+        let identity = identity(&req.extensions)?;
+        let input = &mut req.input;
+        let expected_owner = input.expected_bucket_owner.as_deref();
+        let bucket = self.bucket(&identity, &input.bucket, Action::Write, expected_owner).await?;
+        check_supported(input)?;
+        let checksum =
+            Declared::from_headers(&req.headers, input.checksum_algorithm.as_ref(), Algorithm::Crc64nvme)?;
+        let promise =
+            Promise::new(input.content_length, input.content_md5.as_deref(), checksum, req.trailing_headers)?;
+        let class = self.classes.choose(input.storage_class.as_ref())?;
+        let attributes = attributes_of!(input)?;
+        let condition = precondition(input.if_match.as_ref(), input.if_none_match.as_ref());
+        let hook = self.reserve(&bucket, promise.len, 1).await?;
+        let destination = self.destination(&bucket, class, attributes.content_type.clone(), true).await?;
+        let body = input.body.take().unwrap_or_else(|| StreamingBlob::from_bytes(bytes::Bytes::new()));
+        let (ingested, checksum) = self.read_body(body, &promise, destination).await?;
+        let etag = hex(ingested.md5);
+        let put = PutVersion {
+            bucket: bucket.id,
+            key: std::mem::take(&mut input.key).into_bytes(),
+            precondition: condition,
+            content: ingested.content,
+            size: ingested.size,
+            etag: etag.clone(),
+            storage_class: class.name.clone(),
+            attributes: Attributes { checksum: Some(checksum.clone()), ..attributes }.encode(),
+            now_ms: now_ms(),
+        };
+        let committed = self.catalog.put_version(put, hook).await.map_err(errors::catalog)?;
+        ingested.pending.committed();
+        let mut output = PutObjectOutput {
+            e_tag: strong(&etag),
+            version_id: shown_version(committed.version),
+            checksum_type: Some(ChecksumType::from_static(checksum.kind.name())),
+            server_side_encryption: input.server_side_encryption.take(),
+            ..PutObjectOutput::default()
+        };
+        show_checksum!(output, Some(&checksum));
+        Ok(S3Response::new(output))
+    }
+
+    /// Stores a body and verifies what the client promised of it. Nothing is visible yet.
+    pub(super) async fn read_body(
+        &self,
+        body: StreamingBlob,
+        promise: &Promise,
+        destination: Destination,
+    ) -> S3Result<(Ingested, StoredChecksum)> {
+        let hasher = promise.checksum.algorithm.hasher();
+        let ingested =
+            self.ingest.store(body, promise.len, hasher, destination).await.map_err(errors::ingest)?;
+        let checksum = promise.verify(&ingested)?;
+        Ok((ingested, checksum))
+    }
+
+    /// Takes quota for what is about to be written; the hook settles it inside the commit, dropping it gives the
+    /// quota back.
+    ///
+    /// # Errors
+    /// `QuotaExceeded`, naming the limit and the usage.
+    pub(super) async fn reserve(
+        &self,
+        bucket: &Bucket,
+        bytes: u64,
+        objects: u64,
+    ) -> S3Result<Arc<dyn CommitHook>> {
+        let reservation =
+            self.accounts.reserve(bucket.account, bytes, objects).await.map_err(errors::accounts)?;
+        Ok(Arc::new(reservation))
+    }
+}
+
+impl S3Gateway {
+    /// Gives quota back inside the commit of a deletion.
+    pub(super) fn release(&self) -> Arc<dyn CommitHook> {
+        Arc::new(self.accounts.release_hook())
+    }
+}
+
+/// A digest in lower-case hexadecimal digits.
+pub(super) fn hex(md5: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(md5))
+}
+
+/// Refuses what would silently not happen: protection that the client asks for must not be ignored.
+fn check_supported(input: &PutObjectInput) -> S3Result<()> {
+    check_acl(input.acl.as_ref())?;
+    check_encryption(input.server_side_encryption.as_ref(), input.sse_customer_algorithm.as_deref())?;
+    check_lock(input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some())?;
+    if input.tagging.as_deref().is_some_and(|tags| !tags.is_empty()) {
+        return Err(s3_error!(NotImplemented, "Object tags are not implemented yet."));
+    }
+    if input.write_offset_bytes.is_some() {
+        return Err(s3_error!(NotImplemented, "Appending is not implemented."));
+    }
+    Ok(())
+}
+
+/// Objects are their owner's alone, so only ACLs that say so are true.
+pub(super) fn check_acl(acl: Option<&ObjectCannedACL>) -> S3Result<()> {
+    const OWNERS: [&str; 3] = [
+        ObjectCannedACL::PRIVATE,
+        ObjectCannedACL::BUCKET_OWNER_FULL_CONTROL,
+        ObjectCannedACL::BUCKET_OWNER_READ,
+    ];
+    match acl {
+        Some(acl) if !OWNERS.contains(&acl.as_str()) => Err(s3_error!(AccessControlListNotSupported)),
+        _ => Ok(()),
+    }
+}
+
+/// Everything is encrypted with keys of the gateway's; a client's own keys are another matter.
+pub(super) fn check_encryption(sse: Option<&ServerSideEncryption>, customer: Option<&str>) -> S3Result<()> {
+    let is_own = sse.is_none_or(|sse| sse.as_str() == ServerSideEncryption::AES256);
+    if is_own && customer.is_none() {
+        return Ok(());
+    }
+    Err(s3_error!(NotImplemented, "Only server-side encryption with AES256 is implemented."))
+}
+
+/// Object lock is a promise that cannot be kept yet.
+pub(super) fn check_lock(asked: bool) -> S3Result<()> {
+    if asked {
+        return Err(s3_error!(InvalidRequest, "Bucket is missing Object Lock Configuration"));
+    }
+    Ok(())
+}

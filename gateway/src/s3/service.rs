@@ -1,0 +1,117 @@
+//! The operations as a service: the protocol library's settings, and the list of what is implemented.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use s3s::config::{S3Config, StaticConfigProvider};
+use s3s::dto::*;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{S3, S3Request, S3Response, S3Result};
+
+use super::S3Gateway;
+use super::auth::{Access, Auth};
+use super::hosts::VirtualHosts;
+use crate::http::RequestTrace;
+
+/// Settings of the protocol.
+#[derive(Debug, Clone, Default)]
+pub struct ServiceConfig {
+    /// Domains whose subdomains are buckets. Empty: paths only.
+    pub domains: Vec<String>,
+}
+
+/// S3 allows objects of 5 GiB in one request.
+const BODY_LEN_MAX: u64 = 5 << 30;
+const XML_LEN_MAX: usize = 1 << 20;
+/// A signed chunk of an `aws-chunked` body is held whole, because its signature covers all of it. SDKs send 64 KiB
+/// to 1 MiB.
+const SIGNED_CHUNK_LEN_MAX: usize = 4 << 20;
+
+/// The service that a listener serves. Unsigned requests are denied.
+pub fn service(gateway: S3Gateway, config: ServiceConfig) -> S3Service {
+    let mut protocol = S3Config::default();
+    protocol.xml_max_body_size = XML_LEN_MAX;
+    protocol.put_object_max_size = Some(BODY_LEN_MAX);
+    protocol.aws_chunked_stream_max_chunk_size = SIGNED_CHUNK_LEN_MAX;
+    // Forms of unknown length would be held in memory whole.
+    protocol.allow_post_signature = false;
+    protocol.post_object_max_file_size = XML_LEN_MAX as u64;
+    protocol.form_max_fields_size = XML_LEN_MAX;
+    let accounts = gateway.accounts.clone();
+    let mut builder = S3ServiceBuilder::new(gateway);
+    builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(protocol))));
+    builder.set_auth(Auth { accounts: accounts.clone() });
+    builder.set_access(Access { accounts });
+    if !config.domains.is_empty() {
+        builder.set_host(VirtualHosts { domains: config.domains });
+    }
+    builder.build()
+}
+
+/// Implements the operations by the gateway's own methods of the same names, and keeps the cause of a failure for
+/// the log: the answer does not carry it.
+macro_rules! operations {
+    ($($name:ident: $input:ident => $output:ident,)*) => {
+        #[async_trait]
+        impl S3 for S3Gateway {
+            $(async fn $name(&self, request: S3Request<$input>) -> S3Result<S3Response<$output>> {
+                let trace = request.extensions.get::<Arc<RequestTrace>>().cloned();
+                let result = S3Gateway::$name(self, request).await;
+                if let (Err(error), Some(trace)) = (&result, trace)
+                    && let Some(source) = error.source()
+                {
+                    trace.set_cause(source);
+                }
+                result
+            })*
+        }
+    };
+}
+
+operations! {
+    abort_multipart_upload: AbortMultipartUploadInput => AbortMultipartUploadOutput,
+    complete_multipart_upload: CompleteMultipartUploadInput => CompleteMultipartUploadOutput,
+    copy_object: CopyObjectInput => CopyObjectOutput,
+    create_bucket: CreateBucketInput => CreateBucketOutput,
+    create_multipart_upload: CreateMultipartUploadInput => CreateMultipartUploadOutput,
+    delete_bucket: DeleteBucketInput => DeleteBucketOutput,
+    delete_object: DeleteObjectInput => DeleteObjectOutput,
+    delete_objects: DeleteObjectsInput => DeleteObjectsOutput,
+    get_bucket_accelerate_configuration:
+        GetBucketAccelerateConfigurationInput => GetBucketAccelerateConfigurationOutput,
+    get_bucket_acl: GetBucketAclInput => GetBucketAclOutput,
+    get_bucket_cors: GetBucketCorsInput => GetBucketCorsOutput,
+    get_bucket_encryption: GetBucketEncryptionInput => GetBucketEncryptionOutput,
+    get_bucket_lifecycle_configuration:
+        GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput,
+    get_bucket_location: GetBucketLocationInput => GetBucketLocationOutput,
+    get_bucket_logging: GetBucketLoggingInput => GetBucketLoggingOutput,
+    get_bucket_notification_configuration:
+        GetBucketNotificationConfigurationInput => GetBucketNotificationConfigurationOutput,
+    get_bucket_ownership_controls: GetBucketOwnershipControlsInput => GetBucketOwnershipControlsOutput,
+    get_bucket_policy: GetBucketPolicyInput => GetBucketPolicyOutput,
+    get_bucket_policy_status: GetBucketPolicyStatusInput => GetBucketPolicyStatusOutput,
+    get_bucket_replication: GetBucketReplicationInput => GetBucketReplicationOutput,
+    get_bucket_request_payment: GetBucketRequestPaymentInput => GetBucketRequestPaymentOutput,
+    get_bucket_tagging: GetBucketTaggingInput => GetBucketTaggingOutput,
+    get_bucket_versioning: GetBucketVersioningInput => GetBucketVersioningOutput,
+    get_bucket_website: GetBucketWebsiteInput => GetBucketWebsiteOutput,
+    get_object: GetObjectInput => GetObjectOutput,
+    get_object_acl: GetObjectAclInput => GetObjectAclOutput,
+    get_object_attributes: GetObjectAttributesInput => GetObjectAttributesOutput,
+    get_object_legal_hold: GetObjectLegalHoldInput => GetObjectLegalHoldOutput,
+    get_object_lock_configuration: GetObjectLockConfigurationInput => GetObjectLockConfigurationOutput,
+    get_object_retention: GetObjectRetentionInput => GetObjectRetentionOutput,
+    get_object_tagging: GetObjectTaggingInput => GetObjectTaggingOutput,
+    get_public_access_block: GetPublicAccessBlockInput => GetPublicAccessBlockOutput,
+    head_bucket: HeadBucketInput => HeadBucketOutput,
+    head_object: HeadObjectInput => HeadObjectOutput,
+    list_buckets: ListBucketsInput => ListBucketsOutput,
+    list_multipart_uploads: ListMultipartUploadsInput => ListMultipartUploadsOutput,
+    list_objects: ListObjectsInput => ListObjectsOutput,
+    list_objects_v2: ListObjectsV2Input => ListObjectsV2Output,
+    list_parts: ListPartsInput => ListPartsOutput,
+    put_object: PutObjectInput => PutObjectOutput,
+    upload_part: UploadPartInput => UploadPartOutput,
+    upload_part_copy: UploadPartCopyInput => UploadPartCopyOutput,
+}

@@ -1,0 +1,167 @@
+//! Answers for what a bucket does not have yet: well-formed and empty, or S3's own "there is none".
+//!
+//! Clients ask before they work: Cyberduck for versioning and location, Terraform for every setting it manages. They
+//! must not be told 501.
+
+use http::StatusCode;
+use s3s::dto::{
+    GetBucketAccelerateConfigurationInput, GetBucketAccelerateConfigurationOutput, GetBucketAclInput,
+    GetBucketAclOutput, GetBucketCorsInput, GetBucketCorsOutput, GetBucketEncryptionInput,
+    GetBucketEncryptionOutput, GetBucketLifecycleConfigurationInput, GetBucketLifecycleConfigurationOutput,
+    GetBucketLoggingInput, GetBucketLoggingOutput, GetBucketNotificationConfigurationInput,
+    GetBucketNotificationConfigurationOutput, GetBucketOwnershipControlsInput,
+    GetBucketOwnershipControlsOutput, GetBucketPolicyInput, GetBucketPolicyOutput, GetBucketPolicyStatusInput,
+    GetBucketPolicyStatusOutput, GetBucketReplicationInput, GetBucketReplicationOutput,
+    GetBucketRequestPaymentInput, GetBucketRequestPaymentOutput, GetBucketTaggingInput,
+    GetBucketTaggingOutput, GetBucketWebsiteInput, GetBucketWebsiteOutput, GetObjectAclInput,
+    GetObjectAclOutput, GetObjectLegalHoldInput, GetObjectLegalHoldOutput, GetObjectLockConfigurationInput,
+    GetObjectLockConfigurationOutput, GetObjectRetentionInput, GetObjectRetentionOutput,
+    GetObjectTaggingInput, GetObjectTaggingOutput, GetPublicAccessBlockInput, GetPublicAccessBlockOutput,
+    Grant, Grantee, ObjectOwnership, OwnershipControls, OwnershipControlsRule, Payer, Permission,
+    ServerSideEncryption, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration,
+    ServerSideEncryptionRule, Type,
+};
+use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
+
+use super::auth::{Action, identity};
+use super::{S3Gateway, owner, shown_version};
+
+/// An answer about a bucket, once the bucket is there and its owner asks.
+macro_rules! about_bucket {
+    ($($name:ident: $input:ident => $output:ident = |$bucket:ident| $answer:expr;)*) => {
+        impl S3Gateway {
+            $(pub(super) async fn $name(&self, req: S3Request<$input>) -> S3Result<S3Response<$output>> {
+                let identity = identity(&req.extensions)?;
+                let input = &req.input;
+                let expected_owner = input.expected_bucket_owner.as_deref();
+                let $bucket =
+                    self.bucket(&identity, &input.bucket, Action::ReadBucket, expected_owner).await?;
+                let answer: S3Result<$output> = $answer;
+                answer.map(S3Response::new)
+            })*
+        }
+    };
+}
+
+/// An answer about an object, once it is there and its owner asks.
+macro_rules! about_object {
+    ($($name:ident: $input:ident => $output:ident = |$bucket:ident, $version:ident| $answer:expr;)*) => {
+        impl S3Gateway {
+            $(pub(super) async fn $name(&self, req: S3Request<$input>) -> S3Result<S3Response<$output>> {
+                let identity = identity(&req.extensions)?;
+                let input = &req.input;
+                let name = (input.bucket.as_str(), input.key.as_str());
+                let expected_owner = input.expected_bucket_owner.as_deref();
+                let id = input.version_id.as_deref();
+                let ($bucket, $version) =
+                    self.version(&identity, name, id, Action::Read, expected_owner).await?;
+                let answer: S3Result<$output> = $answer;
+                answer.map(S3Response::new)
+            })*
+        }
+    };
+}
+
+about_bucket! {
+    get_bucket_accelerate_configuration:
+        GetBucketAccelerateConfigurationInput => GetBucketAccelerateConfigurationOutput =
+        |_bucket| Ok(GetBucketAccelerateConfigurationOutput::default());
+    get_bucket_acl: GetBucketAclInput => GetBucketAclOutput = |bucket| Ok(GetBucketAclOutput {
+        grants: Some(vec![full_control(bucket.account)]),
+        owner: Some(owner(bucket.account)),
+    });
+    get_bucket_cors: GetBucketCorsInput => GetBucketCorsOutput =
+        |_bucket| Err(s3_error!(NoSuchCORSConfiguration));
+    get_bucket_encryption: GetBucketEncryptionInput => GetBucketEncryptionOutput = |_bucket| Ok(encryption());
+    get_bucket_lifecycle_configuration:
+        GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput =
+        |_bucket| Err(s3_error!(NoSuchLifecycleConfiguration));
+    get_bucket_logging: GetBucketLoggingInput => GetBucketLoggingOutput =
+        |_bucket| Ok(GetBucketLoggingOutput::default());
+    get_bucket_notification_configuration:
+        GetBucketNotificationConfigurationInput => GetBucketNotificationConfigurationOutput =
+        |_bucket| Ok(GetBucketNotificationConfigurationOutput::default());
+    get_bucket_ownership_controls: GetBucketOwnershipControlsInput => GetBucketOwnershipControlsOutput =
+        |_bucket| Ok(ownership());
+    get_bucket_policy: GetBucketPolicyInput => GetBucketPolicyOutput =
+        |_bucket| Err(s3_error!(NoSuchBucketPolicy));
+    get_bucket_policy_status: GetBucketPolicyStatusInput => GetBucketPolicyStatusOutput =
+        |_bucket| Err(s3_error!(NoSuchBucketPolicy));
+    get_bucket_replication: GetBucketReplicationInput => GetBucketReplicationOutput =
+        |_bucket| Err(s3_error!(ReplicationConfigurationNotFoundError));
+    get_bucket_request_payment: GetBucketRequestPaymentInput => GetBucketRequestPaymentOutput =
+        |_bucket| Ok(GetBucketRequestPaymentOutput { payer: Some(Payer::from_static(Payer::BUCKET_OWNER)) });
+    get_bucket_tagging: GetBucketTaggingInput => GetBucketTaggingOutput =
+        |_bucket| Err(s3_error!(NoSuchTagSet));
+    get_bucket_website: GetBucketWebsiteInput => GetBucketWebsiteOutput =
+        |_bucket| Err(s3_error!(NoSuchWebsiteConfiguration));
+    get_object_lock_configuration: GetObjectLockConfigurationInput => GetObjectLockConfigurationOutput =
+        |_bucket| Err(s3_error!(ObjectLockConfigurationNotFoundError));
+    get_public_access_block: GetPublicAccessBlockInput => GetPublicAccessBlockOutput = |_bucket| Err(none(
+        "NoSuchPublicAccessBlockConfiguration",
+        "The public access block configuration was not found",
+    ));
+}
+
+about_object! {
+    get_object_acl: GetObjectAclInput => GetObjectAclOutput = |bucket, _version| Ok(GetObjectAclOutput {
+        grants: Some(vec![full_control(bucket.account)]),
+        owner: Some(owner(bucket.account)),
+        ..GetObjectAclOutput::default()
+    });
+    get_object_legal_hold: GetObjectLegalHoldInput => GetObjectLegalHoldOutput =
+        |_bucket, _version| Err(no_lock());
+    get_object_retention: GetObjectRetentionInput => GetObjectRetentionOutput =
+        |_bucket, _version| Err(no_lock());
+    get_object_tagging: GetObjectTaggingInput => GetObjectTaggingOutput = |_bucket, version| {
+        Ok(GetObjectTaggingOutput { tag_set: Vec::new(), version_id: shown_version(version.id) })
+    };
+}
+
+/// A "there is none" that the protocol library has no name for.
+fn none(code: &'static str, message: &'static str) -> S3Error {
+    let mut error = S3Error::with_message(S3ErrorCode::Custom(code.into()), message);
+    error.set_status_code(StatusCode::NOT_FOUND);
+    error
+}
+
+fn no_lock() -> S3Error {
+    none("NoSuchObjectLockConfiguration", "The specified object does not have a ObjectLock configuration")
+}
+
+fn full_control(account: datamesh_types::AccountId) -> Grant {
+    let id = account.to_string();
+    Grant {
+        grantee: Some(Grantee {
+            display_name: Some(id.clone()),
+            email_address: None,
+            id: Some(id),
+            type_: Type::from_static(Type::CANONICAL_USER),
+            uri: None,
+        }),
+        permission: Some(Permission::from_static(Permission::FULL_CONTROL)),
+    }
+}
+
+/// Every object is encrypted, with keys that the gateway holds.
+fn encryption() -> GetBucketEncryptionOutput {
+    let rule = ServerSideEncryptionRule {
+        apply_server_side_encryption_by_default: Some(ServerSideEncryptionByDefault {
+            kms_master_key_id: None,
+            sse_algorithm: ServerSideEncryption::from_static(ServerSideEncryption::AES256),
+        }),
+        bucket_key_enabled: Some(false),
+        ..ServerSideEncryptionRule::default()
+    };
+    GetBucketEncryptionOutput {
+        server_side_encryption_configuration: Some(ServerSideEncryptionConfiguration { rules: vec![rule] }),
+    }
+}
+
+/// ACLs are off: the bucket's owner owns everything in it.
+fn ownership() -> GetBucketOwnershipControlsOutput {
+    let object_ownership = ObjectOwnership::from_static(ObjectOwnership::BUCKET_OWNER_ENFORCED);
+    GetBucketOwnershipControlsOutput {
+        ownership_controls: Some(OwnershipControls { rules: vec![OwnershipControlsRule { object_ownership }] }),
+    }
+}
