@@ -96,3 +96,6 @@ async fn write_frame<W: AsyncWrite + Unpin>(writer: &mut W, head: &[u8], data: &
 fn stalled() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the peer stalled in the middle of a frame")
 }
+
+#[cfg(test)]
+mod tests;
