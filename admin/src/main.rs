@@ -1,3 +1,90 @@
-//! The operators' command line.
+//! `datamesh-admin NOUN VERB`: the operators' command line.
+//!
+//! Most verbs talk to a gateway's admin listener, found through `admin.json` in the data directory. `operator` and
+//! `map` work on files and need no gateway. Exit codes are in [`exit`].
 
-fn main() {}
+mod client;
+mod commands;
+mod exit;
+mod output;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::client::Client;
+use crate::exit::Failure;
+use crate::output::{Format, Output};
+
+/// Administers a DataMesh network.
+#[derive(Parser)]
+#[command(name = "datamesh-admin", version)]
+struct Arguments {
+    /// The gateway's data directory: its admin.json says where the gateway listens and holds the token.
+    #[arg(long, global = true, env = "DATAMESH_DATA_DIR", default_value = "data")]
+    data_dir: PathBuf,
+    /// How results are printed.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    #[command(subcommand)]
+    noun: Noun,
+}
+
+#[derive(Subcommand)]
+enum Noun {
+    /// Accounts and their limits.
+    #[command(subcommand)]
+    User(commands::user::Verb),
+    /// Access keys.
+    #[command(subcommand)]
+    Key(commands::key::Verb),
+    /// Storage nodes.
+    #[command(subcommand)]
+    Node(commands::node::Verb),
+    /// Placement groups.
+    #[command(subcommand)]
+    Group(commands::group::Verb),
+    /// Rebuilding lost shards.
+    #[command(subcommand)]
+    Repair(commands::repair::Verb),
+    /// Deleting what nothing refers to.
+    #[command(subcommand)]
+    Gc(commands::gc::Verb),
+    /// Checks that every reference has its chunk, every chunk its shards, and that quotas agree with what is stored.
+    Doctor(commands::doctor::Arguments),
+    /// Operators' keys (offline).
+    #[command(subcommand)]
+    Operator(commands::operator::Verb),
+    /// Network maps (offline).
+    #[command(subcommand)]
+    Map(commands::map::Verb),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("datamesh-admin: {failure}");
+            failure.code()
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let output = Output::new(arguments.output);
+    let client = || Client::for_data_dir(&arguments.data_dir);
+    match &arguments.noun {
+        Noun::User(verb) => commands::user::run(verb, &client()?, output).await,
+        Noun::Key(verb) => commands::key::run(verb, &client()?, output).await,
+        Noun::Node(verb) => commands::node::run(verb, &client()?, output).await,
+        Noun::Group(verb) => commands::group::run(verb, &client()?, output).await,
+        Noun::Repair(verb) => commands::repair::run(verb, &client()?, output).await,
+        Noun::Gc(verb) => commands::gc::run(verb, &client()?, output).await,
+        Noun::Doctor(arguments) => commands::doctor::run(arguments, &client()?, output).await,
+        Noun::Operator(verb) => commands::operator::run(verb, output),
+        Noun::Map(verb) => commands::map::run(verb, output),
+    }
+}

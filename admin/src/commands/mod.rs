@@ -1,0 +1,11 @@
+//! One file per noun: its verbs, the requests they make, how the answers are shown.
+
+pub mod doctor;
+pub mod gc;
+pub mod group;
+pub mod key;
+pub mod map;
+pub mod node;
+pub mod operator;
+pub mod repair;
+pub mod user;
