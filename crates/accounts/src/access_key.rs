@@ -1,0 +1,254 @@
+//! Access keys: made, looked up, revoked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datamesh_db::{Tx, Value};
+use datamesh_types::{AccountId, DomainId};
+
+use crate::cache::Cache;
+use crate::{Accounts, AccountsError, Secret};
+
+/// How long a gateway trusts what it knows of a key. With the time of a query it stays below the 5 s in which a
+/// revocation must reach everybody.
+const KNOWN_FOR: Duration = Duration::from_secs(4);
+/// How long a gateway remembers that there is no such key. A key made on another gateway works after this.
+const MISSING_FOR: Duration = Duration::from_secs(1);
+const KNOWN_MAX: usize = 16_384;
+/// Ids that don't exist come from anybody, so they have a small cache of their own.
+const MISSING_MAX: usize = 1_024;
+
+/// An access key with its secret: what is shown once, when it is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessKey {
+    /// The id, sent with each request.
+    pub access_key_id: String,
+    /// The secret, which signs requests.
+    pub secret_access_key: Secret,
+    /// Whose key it is.
+    pub account: AccountId,
+}
+
+/// Whether a key may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyStatus {
+    /// It may.
+    Active,
+    /// Never again. Its id stays taken.
+    Revoked,
+}
+
+/// An access key without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessKeyInfo {
+    /// The id.
+    pub access_key_id: String,
+    /// Whose key it is.
+    pub account: AccountId,
+    /// Whether it may be used.
+    pub status: KeyStatus,
+    /// When it was made, milliseconds since 1970.
+    pub created_at_ms: u64,
+}
+
+/// Who signs with a key, and with what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// The account.
+    pub account: AccountId,
+    /// Its dedup domain.
+    pub domain: DomainId,
+    /// The secret that signs its requests.
+    pub secret: Secret,
+}
+
+/// What a gateway knows of keys, and since when.
+pub(crate) struct Credentials {
+    known: Cache<String, (Arc<Credential>, Duration)>,
+    missing: Cache<String, Duration>,
+}
+
+impl Credentials {
+    pub(crate) fn new() -> Self {
+        Self { known: Cache::new(KNOWN_MAX), missing: Cache::new(MISSING_MAX) }
+    }
+
+    fn forget(&self, id: &str) {
+        self.known.remove(id);
+        self.missing.remove(id);
+    }
+}
+
+impl Accounts {
+    /// Who signs with `access_key_id`; `None` when there is no such key, or it has been revoked.
+    ///
+    /// Answers from a cache, so a revocation through another gateway shows after 5 s at the latest.
+    pub async fn lookup(&self, access_key_id: &str) -> Result<Option<Arc<Credential>>, AccountsError> {
+        let now = self.elapsed();
+        let cache = self.credentials();
+        let within = |since: Duration, bound| now.saturating_sub(since) < bound;
+        if let Some((credential, _)) = cache.known.get(access_key_id, |(_, since)| within(*since, KNOWN_FOR))
+        {
+            return Ok(Some(credential));
+        }
+        if !is_access_key_id(access_key_id)
+            || cache.missing.get(access_key_id, |since| within(*since, MISSING_FOR)).is_some()
+        {
+            return Ok(None);
+        }
+        let found = self.load(access_key_id).await?;
+        // The age counts from before the query: what was revoked since then is not in its answer.
+        if let Some(credential) = &found {
+            cache.known.insert(access_key_id.to_owned(), (Arc::clone(credential), now));
+        } else {
+            cache.known.remove(access_key_id);
+            cache.missing.insert(access_key_id.to_owned(), now);
+        }
+        Ok(found)
+    }
+
+    async fn load(&self, access_key_id: &str) -> Result<Option<Arc<Credential>>, AccountsError> {
+        const FIND: &str = "SELECT k.account, a.domain, k.sealed FROM access_key k
+            JOIN account a ON a.id = k.account WHERE k.id = $1 AND k.revoked_at_ms IS NULL";
+        let params = [Value::from(access_key_id)];
+        let row = self
+            .db()
+            .read::<_, AccountsError, _>(move |tx| {
+                let params = params.clone();
+                Box::pin(async move { Ok(tx.query_opt(FIND, &params).await?) })
+            })
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let name = secret_name(access_key_id);
+        let secret = self.keyring().kek().open(&name, row.blob(2)?)?;
+        let secret = std::str::from_utf8(&secret).map_err(|_| AccountsError::Damaged { name })?;
+        Ok(Some(Arc::new(Credential {
+            account: AccountId(row.bytes(0)?),
+            domain: DomainId(row.bytes(1)?),
+            secret: Secret::new(secret.to_owned()),
+        })))
+    }
+
+    /// Makes a key: a random one, or `explicit` id and secret.
+    ///
+    /// # Errors
+    /// An explicit id that exists, or existed, is [`AccountsError::AccessKeyExists`].
+    pub async fn create_key(
+        &self,
+        account: AccountId,
+        explicit: Option<(String, String)>,
+    ) -> Result<AccessKey, AccountsError> {
+        let (access_key_id, secret) = match explicit {
+            Some(pair) => pair,
+            None => (format!("AKIA{}", random_text::<16>(BASE32)?), random_text::<40>(BASE62)?),
+        };
+        if !is_access_key_id(&access_key_id) {
+            return Err(AccountsError::InvalidAccessKeyId);
+        }
+        if !(8..=128).contains(&secret.len()) || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(AccountsError::InvalidSecret);
+        }
+        let sealed = self.keyring().kek().seal(&secret_name(&access_key_id), secret.as_bytes())?;
+        let key = AccessKey { access_key_id, secret_access_key: Secret::new(secret), account };
+        let (id, now_ms) = (key.access_key_id.clone(), self.now_ms());
+        self.db()
+            .write(move |tx| {
+                let (id, sealed) = (id.clone(), sealed.clone());
+                Box::pin(insert(tx, account, id, sealed, now_ms))
+            })
+            .await?;
+        self.credentials().forget(&key.access_key_id);
+        Ok(key)
+    }
+
+    /// The keys of an account, in the order of their ids, the revoked ones too.
+    pub async fn list_keys(&self, account: AccountId) -> Result<Vec<AccessKeyInfo>, AccountsError> {
+        const LIST: &str =
+            "SELECT id, created_at_ms, revoked_at_ms FROM access_key WHERE account = $1 ORDER BY id";
+        let rows = self
+            .db()
+            .scan::<_, AccountsError, _>(move |tx| {
+                Box::pin(async move { Ok(tx.query(LIST, &[account.into()]).await?) })
+            })
+            .await?;
+        let info = |row: &datamesh_db::Row| {
+            let revoked = row.opt_int(2)?.is_some();
+            Ok(AccessKeyInfo {
+                access_key_id: row.text(0)?.to_owned(),
+                account,
+                status: if revoked { KeyStatus::Revoked } else { KeyStatus::Active },
+                created_at_ms: row.uint(1)?,
+            })
+        };
+        rows.iter().map(info).collect()
+    }
+
+    /// Revokes a key for good: at once on this gateway, within 5 s on every other. Doing so again is no error.
+    pub async fn revoke_key(&self, access_key_id: &str) -> Result<(), AccountsError> {
+        const REVOKE: &str =
+            "UPDATE access_key SET revoked_at_ms = COALESCE(revoked_at_ms, $2) WHERE id = $1";
+        let params = [Value::from(access_key_id), self.now_ms().into()];
+        let changed = self
+            .db()
+            .write::<_, AccountsError, _>(move |tx| {
+                let params = params.clone();
+                Box::pin(async move { Ok(tx.execute(REVOKE, &params).await?) })
+            })
+            .await;
+        // Also after an error: the outcome may be unknown.
+        self.credentials().forget(access_key_id);
+        match changed? {
+            0 => Err(AccountsError::NoSuchAccessKey { access_key_id: access_key_id.to_owned() }),
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn insert(
+    tx: &mut Tx,
+    account: AccountId,
+    id: String,
+    sealed: Vec<u8>,
+    now_ms: u64,
+) -> Result<(), AccountsError> {
+    let exists = tx.query_opt("SELECT 1 FROM account WHERE id = $1", &[account.into()]).await?;
+    if exists.is_none() {
+        return Err(AccountsError::NoSuchAccount { account });
+    }
+    let params = [Value::from(&id), account.into(), sealed.into(), now_ms.into()];
+    let inserted = tx
+        .execute(
+            "INSERT INTO access_key (id, account, sealed, created_at_ms) VALUES ($1, $2, $3, $4)
+             ON CONFLICT DO NOTHING",
+            &params,
+        )
+        .await?;
+    if inserted == 0 { Err(AccountsError::AccessKeyExists { access_key_id: id }) } else { Ok(()) }
+}
+
+fn secret_name(access_key_id: &str) -> String {
+    format!("access-key/{access_key_id}")
+}
+
+fn is_access_key_id(id: &str) -> bool {
+    (3..=128).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+const BASE32: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+/// Without the `+` and `/` of base64: such a secret needs no quoting anywhere. 40 characters are 238 bits.
+const BASE62: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+fn random_text<const LEN: usize>(alphabet: &[u8]) -> Result<String, AccountsError> {
+    // Bytes past the last whole multiple of the alphabet's length would favour its first characters.
+    let fair = 256 / alphabet.len() * alphabet.len();
+    let mut text = String::with_capacity(LEN);
+    while text.len() < LEN {
+        let mut bytes = [0; LEN];
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| AccountsError::Random)?;
+        let fair_bytes = bytes.into_iter().map(usize::from).filter(|byte| *byte < fair);
+        let wanted = LEN - text.len();
+        text.extend(fair_bytes.take(wanted).map(|byte| char::from(alphabet[byte % alphabet.len()])));
+    }
+    Ok(text)
+}

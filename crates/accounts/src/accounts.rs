@@ -1,0 +1,111 @@
+//! [`Accounts`]: the entry to everything here, and its upkeep.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use datamesh_db::Db;
+use datamesh_types::MIB;
+use tracing::warn;
+
+use crate::access_key::Credentials;
+use crate::lease::Leases;
+use crate::{AccountsError, Clock, Keyring, SystemClock, schema};
+
+/// How reservations are taken, and the clock.
+#[derive(Clone)]
+pub struct AccountsConfig {
+    /// Bytes that a gateway reserves in advance for an account far from its limit.
+    pub lease_bytes: u64,
+    /// Objects likewise.
+    pub lease_objects: u64,
+    /// After this long without renewal a reservation is void: its gateway is gone. It is renewed three times as
+    /// often.
+    pub reservation_ttl: Duration,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for AccountsConfig {
+    fn default() -> Self {
+        Self {
+            lease_bytes: 64 * MIB,
+            lease_objects: 64,
+            reservation_ttl: Duration::from_secs(60),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// Users, keys and limits. Clones share caches and reservations.
+#[derive(Clone)]
+pub struct Accounts {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    db: Db,
+    keyring: Keyring,
+    credentials: Credentials,
+    leases: Leases,
+    config: AccountsConfig,
+}
+
+impl Accounts {
+    /// Opens the accounts in the database of `keyring`, which is `db`. Starts a task that renews reservations for as
+    /// long as a clone lives.
+    pub async fn open(db: Db, keyring: Keyring, config: AccountsConfig) -> Result<Self, AccountsError> {
+        db.migrate(schema::COMPONENT, schema::MIGRATIONS).await?;
+        let every = config.reservation_ttl / 3;
+        let shared =
+            Shared { db, keyring, credentials: Credentials::new(), leases: Leases::default(), config };
+        let accounts = Self { shared: Arc::new(shared) };
+        tokio::spawn(upkeep(Arc::downgrade(&accounts.shared), every));
+        Ok(accounts)
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.shared.db
+    }
+
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.shared.keyring
+    }
+
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.shared.credentials
+    }
+
+    pub(crate) fn leases(&self) -> &Leases {
+        &self.shared.leases
+    }
+
+    pub(crate) fn config(&self) -> &AccountsConfig {
+        &self.shared.config
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.shared.config.clock.now_ms()
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.shared.config.clock.elapsed()
+    }
+}
+
+impl fmt::Debug for Accounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Accounts(..)")
+    }
+}
+
+async fn upkeep(shared: Weak<Shared>, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        let Some(shared) = shared.upgrade() else { return };
+        let accounts = Accounts { shared };
+        if let Err(error) = accounts.renew_reservations().await {
+            warn!(%error, "reservations could not be renewed; the next attempt follows");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What can go wrong with accounts and keys.
+
+use std::path::PathBuf;
+
+use datamesh_db::DbError;
+use datamesh_types::AccountId;
+
+use crate::Dimension;
+
+/// Why an account, a key or a reservation could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountsError {
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// The KEK file could not be read or created.
+    #[error("cannot use the key-encryption key {path}", path = path.display())]
+    KekFile {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// Others than its owner may read the KEK file.
+    #[error(
+        "the key-encryption key {path} has mode {mode:04o}: others may read it; expected 0600 (chmod 600 {path})",
+        path = path.display()
+    )]
+    KekExposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The KEK file holds no key.
+    #[error(
+        "{path} holds no key-encryption key: expected one line, datamesh-kek-1: and 64 hexadecimal digits",
+        path = path.display()
+    )]
+    KekMalformed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The database was sealed under another KEK.
+    #[error("the key-encryption key is not the one this database was sealed under")]
+    WrongKek,
+    /// A sealed secret was changed, or moved from another row.
+    #[error("the sealed secret {name} does not open: it is damaged")]
+    Damaged {
+        /// What it is the secret of.
+        name: String,
+    },
+    /// The system has no random numbers.
+    #[error("the system's random generator failed")]
+    Random,
+    /// Not an e-mail address.
+    #[error("{email:?} is not an e-mail address")]
+    InvalidEmail {
+        /// What was given.
+        email: String,
+    },
+    /// Another account has this e-mail address.
+    #[error("there is an account with this e-mail address already")]
+    EmailTaken,
+    /// No plan has this name.
+    #[error("{name:?} is not a plan: expected free, premium, enterprise or unlimited")]
+    UnknownPlan {
+        /// What was given.
+        name: String,
+    },
+    /// No such account.
+    #[error("there is no account {account}")]
+    NoSuchAccount {
+        /// The account.
+        account: AccountId,
+    },
+    /// The access key id given has not the form of one.
+    #[error("an access key id has 3 to 128 letters, digits, '-', '_' or '.'")]
+    InvalidAccessKeyId,
+    /// The secret given has not the form of one.
+    #[error("a secret access key has 8 to 128 printable ASCII characters without spaces")]
+    InvalidSecret,
+    /// The access key id is in use, or was.
+    #[error("there is an access key {access_key_id} already")]
+    AccessKeyExists {
+        /// The id.
+        access_key_id: String,
+    },
+    /// No such access key.
+    #[error("there is no access key {access_key_id}")]
+    NoSuchAccessKey {
+        /// The id.
+        access_key_id: String,
+    },
+    /// The account's limit leaves no room.
+    #[error(
+        "the limit of {limit} {dimension} would be exceeded: {used} used, {reserved} reserved, {requested} requested"
+    )]
+    QuotaExceeded {
+        /// Which limit.
+        dimension: Dimension,
+        /// The limit.
+        limit: u64,
+        /// What is stored.
+        used: u64,
+        /// What uploads under way hold.
+        reserved: u64,
+        /// What was asked for.
+        requested: u64,
+    },
+}

@@ -1,0 +1,120 @@
+//! The keys of the data path, in the database, sealed under the KEK.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::hmac;
+use datamesh_db::{Db, Tx};
+use datamesh_pipeline::{DomainKey, ShardAuthKey};
+use datamesh_types::DomainId;
+use zeroize::Zeroizing;
+
+use crate::cache::Cache;
+use crate::{AccountsError, Kek, schema};
+
+/// Present in every database, so that a wrong KEK shows when the ring is opened.
+const CHECK: &str = "check";
+const SHARD_AUTH: &str = "shard-auth";
+const EMAIL_INDEX: &str = "email-index";
+
+/// Domain keys kept opened: some 4 KiB each.
+const DOMAINS_CACHED: usize = 4_096;
+
+/// The key ring. Clones share it.
+#[derive(Clone)]
+pub struct Keyring {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    db: Db,
+    kek: Kek,
+    domains: Cache<DomainId, DomainKey>,
+}
+
+impl Keyring {
+    /// Opens the ring of a database, creating its tables and its first keys when it is new.
+    ///
+    /// # Errors
+    /// [`AccountsError::WrongKek`] when the database was sealed under another key.
+    pub async fn open(db: Db, kek: Kek) -> Result<Self, AccountsError> {
+        db.migrate(schema::COMPONENT, schema::MIGRATIONS).await?;
+        let ring = Self { shared: Arc::new(Shared { db, kek, domains: Cache::new(DOMAINS_CACHED) }) };
+        match ring.key(CHECK.to_owned()).await {
+            Err(AccountsError::Damaged { .. }) => Err(AccountsError::WrongKek),
+            other => other.map(|_| ring),
+        }
+    }
+
+    /// The key that shard tags are made with.
+    pub async fn shard_auth_key(&self) -> Result<ShardAuthKey, AccountsError> {
+        self.key(SHARD_AUTH.to_owned()).await.map(|key| ShardAuthKey::from_bytes(*key))
+    }
+
+    /// The key of a dedup domain, created when first asked for.
+    pub async fn domain_key(&self, domain: DomainId) -> Result<DomainKey, AccountsError> {
+        if let Some(key) = self.shared.domains.get(&domain, |_| true) {
+            return Ok(key);
+        }
+        let key = DomainKey::from_bytes(*self.key(format!("domain/{domain}")).await?);
+        self.shared.domains.insert(domain, key.clone());
+        Ok(key)
+    }
+
+    /// A keyed hash under which e-mail addresses are unique, without being readable in the database.
+    pub(crate) async fn email_hash(&self, email: &str) -> Result<Vec<u8>, AccountsError> {
+        let key = self.key(EMAIL_INDEX.to_owned()).await?;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &*key);
+        Ok(hmac::sign(&key, email.to_lowercase().as_bytes()).as_ref().to_vec())
+    }
+
+    pub(crate) fn kek(&self) -> &Kek {
+        &self.shared.kek
+    }
+
+    /// The stored key `name`; the first caller of all creates it.
+    async fn key(&self, name: String) -> Result<Zeroizing<[u8; 32]>, AccountsError> {
+        let wanted = name.clone();
+        let stored: Option<Vec<u8>> =
+            self.shared.db.read(move |tx| Box::pin(stored_key(tx, wanted.clone()))).await?;
+        let sealed = match stored {
+            Some(sealed) => sealed,
+            None => self.create_key(name.clone()).await?,
+        };
+        let opened = self.shared.kek.open(&name, &sealed)?;
+        let key = <[u8; 32]>::try_from(opened.as_slice()).map_err(|_| AccountsError::Damaged { name })?;
+        Ok(Zeroizing::new(key))
+    }
+
+    async fn create_key(&self, name: String) -> Result<Vec<u8>, AccountsError> {
+        let mut key = Zeroizing::new([0; 32]);
+        aws_lc_rs::rand::fill(&mut *key).map_err(|_| AccountsError::Random)?;
+        let sealed = self.shared.kek.seal(&name, &*key)?;
+        self.shared
+            .db
+            .write(move |tx| {
+                let (name, sealed) = (name.clone(), sealed.clone());
+                Box::pin(async move {
+                    tx.execute(
+                        "INSERT INTO sealed_key (name, sealed) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                        &[name.clone().into(), sealed.clone().into()],
+                    )
+                    .await?;
+                    // Another gateway may have been faster: what is stored counts.
+                    Ok(stored_key(tx, name).await?.unwrap_or(sealed))
+                })
+            })
+            .await
+    }
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keyring(..)")
+    }
+}
+
+async fn stored_key(tx: &mut Tx, name: String) -> Result<Option<Vec<u8>>, AccountsError> {
+    let row = tx.query_opt("SELECT sealed FROM sealed_key WHERE name = $1", &[name.into()]).await?;
+    Ok(row.map(|mut row| row.take_blob(0)).transpose()?)
+}

@@ -1,0 +1,165 @@
+//! Accounts and who they belong to.
+
+use std::sync::Arc;
+
+use datamesh_db::{Row, Tx, Value};
+use datamesh_types::{AccountId, DomainId};
+
+use crate::quota::Dimension;
+use crate::{Accounts, AccountsError, Keyring, Plan};
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The account.
+    pub id: AccountId,
+    /// The dedup domain of its buckets.
+    pub domain: DomainId,
+    /// Its e-mail address.
+    pub email: String,
+    /// What it is called.
+    pub name: String,
+    /// Its plan.
+    pub plan: Plan,
+    /// When it was created, milliseconds since 1970.
+    pub created_at_ms: u64,
+}
+
+struct NewUser {
+    user: User,
+    email_hash: Vec<u8>,
+    email_sealed: Vec<u8>,
+}
+
+impl Accounts {
+    /// Creates an account with its own dedup domain and the limits of `plan`.
+    ///
+    /// # Errors
+    /// [`AccountsError::EmailTaken`]: addresses are unique whatever their case.
+    pub async fn create_user(&self, email: &str, name: &str, plan: Plan) -> Result<User, AccountsError> {
+        let email = email.trim();
+        let parts = email.rsplit_once('@');
+        let plausible = parts.is_some_and(|(local, host)| !local.is_empty() && !host.is_empty())
+            && email.len() <= 254
+            && !email.chars().any(|character| character.is_whitespace() || character.is_control());
+        if !plausible {
+            return Err(AccountsError::InvalidEmail { email: email.to_owned() });
+        }
+        let user = User {
+            id: AccountId::random(),
+            domain: DomainId::random(),
+            email: email.to_owned(),
+            name: name.to_owned(),
+            plan,
+            created_at_ms: self.now_ms(),
+        };
+        let email_hash = self.keyring().email_hash(email).await?;
+        let email_sealed = self.keyring().kek().seal(&email_name(user.id), email.as_bytes())?;
+        let new = Arc::new(NewUser { user: user.clone(), email_hash, email_sealed });
+        self.db()
+            .write(move |tx| {
+                let new = Arc::clone(&new);
+                Box::pin(async move { insert(tx, &new).await })
+            })
+            .await?;
+        Ok(user)
+    }
+
+    /// Up to `limit` accounts with ids after `after`, in the order of their ids.
+    pub async fn list_users(
+        &self,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> Result<Vec<User>, AccountsError> {
+        const LIST: &str = "SELECT id, domain, email, name, plan, created_at_ms FROM account
+            WHERE id > $1 ORDER BY id LIMIT $2";
+        let after = after.map_or_else(Vec::new, |after| after.0.to_vec());
+        let rows: Vec<Row> = self
+            .db()
+            .scan::<_, AccountsError, _>(move |tx| {
+                let params = [Value::from(&after), limit.into()];
+                Box::pin(async move { Ok(tx.query(LIST, &params).await?) })
+            })
+            .await?;
+        rows.iter().map(|row| self.user_of(row)).collect()
+    }
+
+    /// The account with this id.
+    pub async fn user(&self, account: AccountId) -> Result<Option<User>, AccountsError> {
+        const BY_ID: &str = "SELECT id, domain, email, name, plan, created_at_ms FROM account WHERE id = $1";
+        self.one_user(BY_ID, account.into()).await
+    }
+
+    /// The account with this e-mail address, or with this id in hexadecimal digits.
+    pub async fn find_user(&self, email_or_id: &str) -> Result<Option<User>, AccountsError> {
+        const BY_EMAIL: &str =
+            "SELECT id, domain, email, name, plan, created_at_ms FROM account WHERE email_hash = $1";
+        match email_or_id.parse::<AccountId>() {
+            Ok(account) => self.user(account).await,
+            Err(_) => {
+                let hash = self.keyring().email_hash(email_or_id.trim()).await?;
+                self.one_user(BY_EMAIL, hash.into()).await
+            }
+        }
+    }
+
+    async fn one_user(&self, sql: &'static str, param: Value) -> Result<Option<User>, AccountsError> {
+        let row = self
+            .db()
+            .read::<_, AccountsError, _>(move |tx| {
+                let params = [param.clone()];
+                Box::pin(async move { Ok(tx.query_opt(sql, &params).await?) })
+            })
+            .await?;
+        row.map(|row| self.user_of(&row)).transpose()
+    }
+
+    fn user_of(&self, row: &Row) -> Result<User, AccountsError> {
+        let id = AccountId(row.bytes(0)?);
+        Ok(User {
+            id,
+            domain: DomainId(row.bytes(1)?),
+            email: open_email(self.keyring(), id, row.blob(2)?)?,
+            name: row.text(3)?.to_owned(),
+            plan: row.text(4)?.parse()?,
+            created_at_ms: row.uint(5)?,
+        })
+    }
+}
+
+fn email_name(account: AccountId) -> String {
+    format!("email/{account}")
+}
+
+fn open_email(keyring: &Keyring, account: AccountId, sealed: &[u8]) -> Result<String, AccountsError> {
+    let name = email_name(account);
+    let text = keyring.kek().open(&name, sealed)?;
+    String::from_utf8(text.to_vec()).map_err(|_| AccountsError::Damaged { name })
+}
+
+async fn insert(tx: &mut Tx, new: &NewUser) -> Result<(), AccountsError> {
+    const INSERT: &str = "INSERT INTO account (id, domain, email_hash, email, name, plan, created_at_ms)
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (email_hash) DO NOTHING";
+    let user = &new.user;
+    let params = [
+        user.id.into(),
+        user.domain.into(),
+        (&new.email_hash).into(),
+        (&new.email_sealed).into(),
+        (&user.name).into(),
+        user.plan.name().into(),
+        user.created_at_ms.into(),
+    ];
+    if tx.execute(INSERT, &params).await? == 0 {
+        return Err(AccountsError::EmailTaken);
+    }
+    let limits = user.plan.limits();
+    for (dimension, maximum) in [(Dimension::Bytes, limits.bytes), (Dimension::Objects, limits.objects)] {
+        tx.execute(
+            "INSERT INTO quota (owner, dimension, maximum, used, reserved) VALUES ($1, $2, $3, 0, 0)",
+            &[user.id.into(), dimension.number().into(), maximum.into()],
+        )
+        .await?;
+    }
+    Ok(())
+}
