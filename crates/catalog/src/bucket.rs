@@ -212,7 +212,7 @@ async fn create(tx: &mut Tx, bucket: &CreateBucket) -> Result<Bucket, CatalogErr
 async fn delete(tx: &mut Tx, bucket: BucketId) -> Result<(), CatalogError> {
     // Waits for writers that hold KEEP_BUCKET; what they committed is visible to the next statement.
     const LOCK: &str = "SELECT id FROM bucket WHERE id = $1 FOR UPDATE";
-    const OCCUPIED: &str = "SELECT 1 WHERE EXISTS (SELECT 1 FROM version WHERE bucket = $1)
+    const OCCUPIED: &str = "SELECT CAST(1 AS BIGINT) WHERE EXISTS (SELECT 1 FROM version WHERE bucket = $1)
          OR EXISTS (SELECT 1 FROM upload WHERE bucket = $1 AND completed_at_ms IS NULL)";
     const FORGET_UPLOADS: &str = "DELETE FROM upload WHERE bucket = $1 AND completed_at_ms IS NOT NULL";
     const DELETE: &str = "DELETE FROM bucket WHERE id = $1";

@@ -133,10 +133,7 @@ pub(crate) async fn insert(
         .collect();
     let params = [hex(&domain.0).into(), backend.into(), json_rows(&rows)?];
     let stored = tx.query(INSERT, &params).await?;
-    stored
-        .iter()
-        .map(|row| Ok((ChunkId(row.bytes(1)?), (row.int(0)?, SealedId(row.bytes(2)?)))))
-        .collect()
+    stored.iter().map(|row| Ok((ChunkId(row.bytes(1)?), (row.int(0)?, SealedId(row.bytes(2)?))))).collect()
 }
 
 /// Takes `counts` references on known chunks, reviving the condemned ones.
@@ -144,7 +141,8 @@ pub(crate) async fn insert(
 /// # Errors
 /// [`CatalogError::ChunkGone`] when some have been deleted.
 pub(crate) async fn reference(tx: &mut Tx, counts: &BTreeMap<i64, i64>) -> Result<(), CatalogError> {
-    const TAKE: &str = "UPDATE chunk SET refs = chunk.refs + CAST(j.value ->> 1 AS BIGINT), condemned_at_ms = NULL
+    const TAKE: &str =
+        "UPDATE chunk SET refs = chunk.refs + CAST(j.value ->> 1 AS BIGINT), condemned_at_ms = NULL
          FROM json_each(CAST($1 AS TEXT)) AS j WHERE chunk.id = CAST(j.value ->> 0 AS BIGINT)";
     let params = lock_rows(tx, counts).await?;
     let taken = tx.execute(TAKE, &params).await? as usize;

@@ -42,7 +42,8 @@ async fn complete(
     hook: &dyn CommitHook,
 ) -> Result<Committed, CatalogError> {
     const PARTS: &str = concat!("SELECT ", part_columns!(), " FROM upload_part WHERE upload = $1");
-    const RECORD: &str = "UPDATE upload SET completed_at_ms = $2, completed_version = $3, completed_etag = $4,
+    const RECORD: &str =
+        "UPDATE upload SET completed_at_ms = $2, completed_version = $3, completed_etag = $4,
          completed_size = $5, attributes = '{}' WHERE id = $1";
     let mut key = LockedKey::lock(tx, complete.bucket, &complete.key).await?;
     let params = upload_params(complete.bucket, &complete.key, complete.upload);
@@ -72,13 +73,8 @@ async fn complete(
     let sequence = insert(tx, &mut key, &row).await?;
     move_parts(tx, &id, sequence, &placed, complete.now_ms).await?;
     let version = key.id_of(sequence);
-    let params = [
-        id,
-        complete.now_ms.into(),
-        version.to_string().into(),
-        (&complete.etag).into(),
-        size.into(),
-    ];
+    let params =
+        [id, complete.now_ms.into(), version.to_string().into(), (&complete.etag).into(), size.into()];
     tx.execute(RECORD, &params).await?;
     // The parts were counted when they were stored.
     key.count(-uploaded.cast_signed(), 0);

@@ -56,8 +56,7 @@ impl Catalog {
         let mut segments = 0;
         while segments < limit as u64 {
             let step = (limit as u64 - segments).min(SEGMENTS_PER_COMMIT);
-            let taken =
-                self.db.write(move |tx| Box::pin(take_apart(tx, before_ms, now_ms, step))).await?;
+            let taken = self.db.write(move |tx| Box::pin(take_apart(tx, before_ms, now_ms, step))).await?;
             segments += taken.segments;
             if taken.all {
                 break;

@@ -62,3 +62,6 @@ pub use version::{
     Committed, Content, CopyVersion, DeleteVersion, Deleted, ParseVersionIdError, PutVersion, StoredContent,
     Version, VersionId,
 };
+
+#[cfg(test)]
+mod tests;

@@ -90,8 +90,7 @@ pub(crate) async fn list(tx: &mut Tx, query: &ListQuery) -> Result<(ListPage, Li
     let mut count = 0;
     'pages: loop {
         let fetch = rows_wanted.min(query.limit - count + 1);
-        let params =
-            [query.bucket.0.into(), (&walk.from).into(), (&walk.until).into(), fetch.into()];
+        let params = [query.bucket.0.into(), (&walk.from).into(), (&walk.until).into(), fetch.into()];
         let rows = tx.query(FROM, &params).await?;
         cost.statements += 1;
         cost.rows += rows.len();

@@ -112,8 +112,7 @@ impl Catalog {
     }
 }
 
-const INSERT_MANIFEST: &str =
-    "INSERT INTO manifest (domain, backend, size, refs, expires_at_ms) VALUES ($1, $2, $3, $4, $5) RETURNING id";
+const INSERT_MANIFEST: &str = "INSERT INTO manifest (domain, backend, size, refs, expires_at_ms) VALUES ($1, $2, $3, $4, $5) RETURNING id";
 
 async fn append(tx: &mut Tx, append: &ManifestAppend) -> Result<ManifestId, CatalogError> {
     const EXTEND: &str = "UPDATE manifest SET size = size + $2, expires_at_ms = $3
@@ -153,7 +152,8 @@ pub(crate) async fn commit(tx: &mut Tx, content: &ManifestContent, size: u64) ->
     let entries = resolve(tx, content.domain, &content.backend, &content.tail).await?;
     let len = total_len(&entries);
     let (id, stored) = if let Some(id) = content.pending {
-        let row = tx.query_opt(COMMIT, &[id.0.into(), len.into()]).await?.ok_or(CatalogError::ManifestGone)?;
+        let row =
+            tx.query_opt(COMMIT, &[id.0.into(), len.into()]).await?.ok_or(CatalogError::ManifestGone)?;
         check_owner(&row, content.domain, &content.backend)?;
         (id.0, row.uint(0)?)
     } else {

@@ -77,10 +77,8 @@ impl ReadPlan {
         let part = *self.parts.front().ok_or(CatalogError::NoSuchVersion)?;
         let from = self.position - part.start;
         let until = self.range.end.min(part.end) - part.start;
-        let mut chunks = self
-            .db
-            .read(move |tx| Box::pin(segment_chunks(tx, part.manifest, from, until)))
-            .await?;
+        let mut chunks =
+            self.db.read(move |tx| Box::pin(segment_chunks(tx, part.manifest, from, until))).await?;
         for chunk in &mut chunks {
             chunk.object_offset += part.start;
         }

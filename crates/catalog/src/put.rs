@@ -92,7 +92,8 @@ pub(crate) async fn insert(
     key: &mut LockedKey<'_>,
     row: &NewVersion<'_>,
 ) -> Result<i64, CatalogError> {
-    const INSERT: &str = "INSERT INTO version (bucket, key, null_version, delete_marker, listed, size, modified_ms,
+    const INSERT: &str =
+        "INSERT INTO version (bucket, key, null_version, delete_marker, listed, size, modified_ms,
            manifest, part_count, etag, storage_class, attributes, inline_chunk, inline_sealed)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING sequence";
     let null = key.id_of(0) == crate::VersionId::Null;

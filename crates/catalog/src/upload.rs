@@ -204,7 +204,9 @@ impl Catalog {
         const EXISTS: &str = "SELECT id FROM bucket WHERE id = $1";
         let random = Uuid::new_v4().into_bytes();
         let (random, _) = random.split_first_chunk().expect("16 bytes are more than 10");
-        let id = UploadId(uuid::Builder::from_unix_timestamp_millis(upload.now_ms, random).into_uuid().into_bytes());
+        let id = UploadId(
+            uuid::Builder::from_unix_timestamp_millis(upload.now_ms, random).into_uuid().into_bytes(),
+        );
         let params: [Value; 6] = [
             (&id.0).into(),
             upload.bucket.0.into(),
@@ -292,7 +294,9 @@ impl Catalog {
                 Box::pin(async move {
                     let rows = tx.query(BEGUN, &[begun_before_ms.into(), limit.into()]).await?;
                     rows.iter()
-                        .map(|row| Ok((BucketId(row.int(0)?), row.blob(1)?.to_vec(), UploadId(row.bytes(2)?))))
+                        .map(|row| {
+                            Ok((BucketId(row.int(0)?), row.blob(1)?.to_vec(), UploadId(row.bytes(2)?)))
+                        })
                         .collect::<Result<Vec<_>, CatalogError>>()
                 })
             })

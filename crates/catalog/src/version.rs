@@ -262,8 +262,10 @@ impl Catalog {
         version: Option<VersionId>,
     ) -> Result<Option<Version>, CatalogError> {
         const NEWEST: &str = concat!("SELECT ", version_columns!(), " FROM version v WHERE ", newest!("$1"));
-        const NULL: &str = concat!("SELECT ", version_columns!(), " FROM version v WHERE ", null_version!("$1"));
-        const NUMBERED: &str = concat!("SELECT ", version_columns!(), " FROM version v WHERE ", numbered!("$1"));
+        const NULL: &str =
+            concat!("SELECT ", version_columns!(), " FROM version v WHERE ", null_version!("$1"));
+        const NUMBERED: &str =
+            concat!("SELECT ", version_columns!(), " FROM version v WHERE ", numbered!("$1"));
         let mut params = vec![bucket.0.into(), key.into()];
         let sql = match version {
             None => NEWEST,
