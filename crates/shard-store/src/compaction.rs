@@ -109,7 +109,7 @@ pub(crate) fn compact_all(
         ask(requests, Request::Seal)?;
     }
     while let Some(inputs) = choose(shared, share_max) {
-        let report = compact(shared, requests, inputs)?;
+        let report = compact(shared, requests, &inputs)?;
         total.segments += report.segments;
         total.rewritten_bytes += report.rewritten_bytes;
         total.freed_bytes += report.freed_bytes;
@@ -167,11 +167,11 @@ fn choose(shared: &Shared, share_max: f64) -> Option<Vec<Arc<Segment>>> {
 fn compact(
     shared: &Shared,
     requests: &mpsc::WeakSender<Request>,
-    inputs: Vec<Arc<Segment>>,
+    inputs: &[Arc<Segment>],
 ) -> Result<CompactionReport, StoreError> {
     let dir = shared.segments_dir();
-    let mut copy = Copy::start(shared, &inputs)?;
-    let output = copy.all(&inputs).and_then(|()| copy.finish());
+    let mut copy = Copy::start(shared, inputs)?;
+    let output = copy.all(inputs).and_then(|()| copy.finish());
     let (output, moved, dropped_shards) = output.inspect_err(|_| remove_quietly(shared, &copy.path))?;
     let report = CompactionReport {
         segments: inputs.len() as u64,
@@ -179,12 +179,12 @@ fn compact(
         freed_bytes: inputs.iter().map(|input| input.len()).sum::<u64>().saturating_sub(output.len()),
     };
     let path = output.path.clone();
-    let compaction = Compaction { inputs: inputs.clone(), output, moved };
+    let compaction = Compaction { inputs: inputs.to_vec(), output, moved };
     ask(requests, |reply| Request::Adopt(compaction, reply))
         .inspect_err(|_| remove_quietly(shared, &path))?;
     // Once the inputs are gone, an older state of the index would be of no use.
     shared.index.flush()?;
-    for input in &inputs {
+    for input in inputs {
         shared.host.remove(&input.path).map_err(|error| StoreError::io("remove", &input.path, error))?;
     }
     shared.host.sync_dir(&dir).map_err(|error| StoreError::io("sync", &dir, error))?;

@@ -16,8 +16,8 @@ use super::{config, data, id, open, runtime};
 use crate::format::record_len;
 use crate::{ShardStore, ShardStoreConfig, StoreError};
 
-const RUNS: u64 = 24;
-const STEPS: usize = 120;
+const RUNS: u64 = 12;
+const STEPS: usize = 80;
 const IDS: u64 = 60;
 
 /// What a shard may be after a crash: as before the operation that was under way, or as after it.
