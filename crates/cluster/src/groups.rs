@@ -133,7 +133,7 @@ impl Inner {
             return Err(ClusterError::TooFewNodes { profile, active: active.len() });
         }
         let groups = self.read_groups().await?;
-        let busy = self.replacing();
+        let busy = self.replacing().clone();
         for group in groups.values() {
             let belongs = self.belongs_open(group, &map);
             if belongs && group.state == GroupState::Sealed && !busy.contains(&group.id) {
