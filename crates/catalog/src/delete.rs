@@ -61,11 +61,11 @@ async fn delete_all(
             outcomes.push((*position, Err(error)));
             continue;
         }
-        let deleted = match delete.version {
+        let outcome = match delete.version {
             None => delete_object(tx, &mut key, delete.now_ms).await?,
             Some(id) => delete_one(tx, &mut key, id, delete.now_ms).await?,
         };
-        outcomes.push((*position, Ok(deleted)));
+        outcomes.push((*position, Ok(outcome)));
         let change = key.change();
         let total = total.get_or_insert(UsageChange { bytes: 0, objects: 0, ..change });
         total.bytes += change.bytes;

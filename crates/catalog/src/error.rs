@@ -51,7 +51,7 @@ pub enum CatalogError {
         /// What the entries sum to.
         stored: u64,
     },
-    /// Complete names a part that was not uploaded, or with another ETag.
+    /// Complete names a part that was not uploaded, or with another `ETag`.
     #[error("part {number} was not uploaded, or its ETag differs")]
     InvalidPart {
         /// The part.

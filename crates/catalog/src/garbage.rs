@@ -53,19 +53,19 @@ impl Catalog {
         let before_ms = now_ms.saturating_sub(grace_ms);
         let manifests_expired =
             self.db.write(move |tx| Box::pin(expire_manifests(tx, now_ms, limit))).await?;
-        let mut segments = 0;
-        while segments < limit as u64 {
+        let (mut segments, mut manifests) = (0, 0);
+        let mut released_left = true;
+        while released_left && segments.max(manifests) < limit as u64 {
             let step = (limit as u64 - segments).min(SEGMENTS_PER_COMMIT);
             let taken = self.db.write(move |tx| Box::pin(take_apart(tx, before_ms, now_ms, step))).await?;
             segments += taken.segments;
-            if taken.all {
-                break;
-            }
+            manifests += taken.manifests;
+            released_left = !taken.all;
         }
         let chunks = self.db.write(move |tx| Box::pin(collect_chunks(tx, before_ms, limit))).await?;
         self.db.write(|tx| Box::pin(discard_healed(tx))).await?;
         let full = |count: u64| count >= limit as u64;
-        let more = full(manifests_expired) || full(segments) || full(chunks);
+        let more = full(manifests_expired) || released_left || full(chunks);
         Ok(Collected { manifests_expired, segments, chunks, more })
     }
 
@@ -145,6 +145,7 @@ async fn expire_manifests(tx: &mut Tx, now_ms: u64, limit: usize) -> Result<u64,
 
 struct Taken {
     segments: u64,
+    manifests: u64,
     /// Nothing was left to take apart.
     all: bool,
 }
@@ -152,40 +153,46 @@ struct Taken {
 /// Drops the references of up to `limit` segments of manifests released before `before_ms`, with the manifests that
 /// have no segment left.
 async fn take_apart(tx: &mut Tx, before_ms: u64, now_ms: u64, limit: u64) -> Result<Taken, CatalogError> {
-    const SELECT: &str = "SELECT m.id, s.start_offset, s.entries
-         FROM (SELECT id, released_at_ms FROM manifest WHERE released_at_ms <= $1
-               ORDER BY released_at_ms, id LIMIT $2) m
-         LEFT JOIN manifest_segment s ON s.manifest = m.id ORDER BY m.released_at_ms, m.id LIMIT $2";
-    const DELETE_SEGMENTS: &str = "DELETE FROM manifest_segment WHERE EXISTS
-         (SELECT 1 FROM json_each(CAST($1 AS TEXT)) AS j WHERE manifest_segment.manifest = CAST(j.value ->> 0 AS BIGINT)
-            AND manifest_segment.start_offset = CAST(j.value ->> 1 AS BIGINT))";
+    const RELEASED: &str = "SELECT id FROM manifest
+         WHERE released_at_ms <= $1 ORDER BY released_at_ms LIMIT $2";
+    const SEGMENTS: &str = "SELECT start_offset, entries FROM manifest_segment
+         WHERE manifest = $1 ORDER BY start_offset LIMIT $2";
+    const DELETE_SEGMENTS: &str = "DELETE FROM manifest_segment WHERE (manifest, start_offset) IN
+         (SELECT CAST(j.value ->> 0 AS BIGINT), CAST(j.value ->> 1 AS BIGINT)
+          FROM json_each(CAST($1 AS TEXT)) AS j)";
     const DELETE_MANIFESTS: &str = "DELETE FROM manifest
-         WHERE id IN (SELECT CAST(j.value ->> 0 AS BIGINT) FROM json_each(CAST($1 AS TEXT)) AS j)
-           AND released_at_ms IS NOT NULL
-           AND NOT EXISTS (SELECT 1 FROM manifest_segment s WHERE s.manifest = manifest.id)";
+         WHERE id IN (SELECT CAST(j.value ->> 0 AS BIGINT) FROM json_each(CAST($1 AS TEXT)) AS j)";
+    // One collector at a time: two would drop the same references.
     tx.lock(b"collect").await?;
-    let rows = tx.query(SELECT, &[before_ms.into(), limit.into()]).await?;
+    let released = tx.query(RELEASED, &[before_ms.into(), limit.into()]).await?;
     let mut counts: BTreeMap<i64, i64> = BTreeMap::new();
-    let mut taken = Vec::with_capacity(rows.len());
-    let mut segments = 0;
-    for row in &rows {
-        taken.push((row.int(0)?, row.opt_int(1)?));
-        if let Some(entries) = row.opt_blob(2)? {
-            segments += 1;
-            for entry in segment::decode(entries)? {
+    let (mut segments, mut manifests) = (Vec::new(), Vec::new());
+    for row in &released {
+        let manifest = row.int(0)?;
+        let left = limit - segments.len() as u64;
+        if left == 0 {
+            break;
+        }
+        let rows = tx.query(SEGMENTS, &[manifest.into(), left.into()]).await?;
+        for row in &rows {
+            segments.push((manifest, row.int(0)?));
+            for entry in segment::decode(row.blob(1)?)? {
                 *counts.entry(entry.row).or_default() += 1;
             }
         }
-    }
-    if !taken.is_empty() {
-        let taken = json_rows(&taken)?;
-        if !counts.is_empty() {
-            dereference(tx, &counts, now_ms).await?;
-            tx.execute(DELETE_SEGMENTS, std::slice::from_ref(&taken)).await?;
+        if (rows.len() as u64) < left {
+            manifests.push([manifest]);
         }
-        tx.execute(DELETE_MANIFESTS, &[taken]).await?;
     }
-    Ok(Taken { segments, all: (rows.len() as u64) < limit })
+    if !segments.is_empty() {
+        dereference(tx, &counts, now_ms).await?;
+        tx.execute(DELETE_SEGMENTS, &[json_rows(&segments)?]).await?;
+    }
+    if !manifests.is_empty() {
+        tx.execute(DELETE_MANIFESTS, &[json_rows(&manifests)?]).await?;
+    }
+    let all = manifests.len() == released.len() && (released.len() as u64) < limit;
+    Ok(Taken { segments: segments.len() as u64, manifests: manifests.len() as u64, all })
 }
 
 /// Deletes condemned chunks and makes their locations garbage, in one transaction.

@@ -30,7 +30,7 @@ pub struct ListedObject {
     pub key: Vec<u8>,
     /// Logical size in bytes.
     pub size: u64,
-    /// ETag without quotes.
+    /// `ETag` without quotes.
     pub etag: String,
     /// When it was written.
     pub modified_ms: u64,

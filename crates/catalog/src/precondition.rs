@@ -7,7 +7,7 @@ use crate::CatalogError;
 pub enum EtagCondition {
     /// `*`: any current object.
     Any,
-    /// One of these ETags, without quotes.
+    /// One of these `ETag`s, without quotes.
     OneOf(Vec<String>),
 }
 
@@ -29,7 +29,7 @@ impl Precondition {
         Self { if_match: None, if_none_match: Some(EtagCondition::Any) }
     }
 
-    /// Decides against the ETag of the current object, `None` when there is no object.
+    /// Decides against the `ETag` of the current object, `None` when there is no object.
     pub fn check(&self, current: Option<&str>) -> Result<(), CatalogError> {
         if let Some(condition) = &self.if_match {
             let etag = current.ok_or(CatalogError::NoSuchKey)?;
@@ -57,13 +57,13 @@ impl EtagCondition {
 mod tests {
     use super::*;
 
-    fn one_of(etag: &str) -> Option<EtagCondition> {
-        Some(EtagCondition::OneOf(vec!["x".into(), etag.into()]))
+    fn one_of(etag: &str) -> EtagCondition {
+        EtagCondition::OneOf(vec!["x".into(), etag.into()])
     }
 
     #[test]
     fn if_match_needs_an_object_with_that_etag() {
-        let condition = Precondition { if_match: one_of("a"), if_none_match: None };
+        let condition = Precondition { if_match: Some(one_of("a")), if_none_match: None };
         assert!(condition.check(Some("a")).is_ok());
         assert!(matches!(condition.check(Some("b")), Err(CatalogError::PreconditionFailed)));
         assert!(matches!(condition.check(None), Err(CatalogError::NoSuchKey)));
@@ -75,7 +75,7 @@ mod tests {
     fn if_none_match_needs_the_absence_of_that_etag() {
         assert!(Precondition::absent().check(None).is_ok());
         assert!(matches!(Precondition::absent().check(Some("a")), Err(CatalogError::PreconditionFailed)));
-        let condition = Precondition { if_match: None, if_none_match: one_of("a") };
+        let condition = Precondition { if_match: None, if_none_match: Some(one_of("a")) };
         assert!(condition.check(Some("b")).is_ok() && condition.check(None).is_ok());
         assert!(matches!(condition.check(Some("a")), Err(CatalogError::PreconditionFailed)));
     }

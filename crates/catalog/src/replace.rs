@@ -73,19 +73,26 @@ impl<'a> LockedKey<'a> {
     /// # Errors
     /// [`CatalogError::NoSuchBucket`].
     pub(crate) async fn lock(tx: &mut Tx, bucket: BucketId, key: &'a [u8]) -> Result<Self, CatalogError> {
-        const NEWEST: &str = concat!(
-            "SELECT b.account, b.domain, b.versioning, ",
-            head_columns!(),
-            " FROM bucket b LEFT JOIN version v ON v.sequence = (SELECT x.sequence FROM version x
-                WHERE x.bucket = b.id AND x.key = $2 ORDER BY x.sequence DESC LIMIT 1)
-              WHERE b.id = $1"
-        );
-        if tx.engine() == Engine::Postgres {
-            tx.lock(&lock_name(bucket, key)).await?;
-            keep_bucket(tx, bucket).await?;
+        macro_rules! newest {
+            ($suffix:literal) => {
+                concat!(
+                    "SELECT b.account, b.domain, b.versioning, ",
+                    head_columns!(),
+                    " FROM bucket b LEFT JOIN version v ON v.sequence = (SELECT x.sequence FROM version x
+                        WHERE x.bucket = b.id AND x.key = $2 ORDER BY x.sequence DESC LIMIT 1)
+                      WHERE b.id = $1",
+                    $suffix
+                )
+            };
         }
-        // A statement of its own: on PostgreSQL it must see what was committed before the lock was ours.
-        let row = tx.query_opt(NEWEST, &[bucket.0.into(), key.into()]).await?;
+        tx.lock(&lock_name(bucket, key)).await?;
+        // A statement of its own: on PostgreSQL it must see what was committed before the lock was ours. The bucket's
+        // row is locked against deletion only, so that writers to one bucket do not wait for each other.
+        let sql = match tx.engine() {
+            Engine::Sqlite => newest!(""),
+            Engine::Postgres => newest!(" FOR KEY SHARE OF b"),
+        };
+        let row = tx.query_opt(sql, &[bucket.0.into(), key.into()]).await?;
         let row = row.ok_or(CatalogError::NoSuchBucket)?;
         Ok(Self {
             bucket,

@@ -82,7 +82,7 @@ pub struct PutPart {
     pub content: ManifestContent,
     /// Its size in bytes. Checked against the manifest.
     pub size: u64,
-    /// Its ETag without quotes.
+    /// Its `ETag` without quotes.
     pub etag: String,
     /// Opaque JSON, handed back with the part: its checksums.
     pub checksums: String,
@@ -97,7 +97,7 @@ pub struct Part {
     pub number: u16,
     /// Its size in bytes.
     pub size: u64,
-    /// Its ETag without quotes.
+    /// Its `ETag` without quotes.
     pub etag: String,
     /// Opaque JSON from [`PutPart::checksums`].
     pub checksums: String,
@@ -164,7 +164,7 @@ pub struct UploadPage {
 pub struct CompletedPart {
     /// Its number.
     pub number: u16,
-    /// Its ETag without quotes.
+    /// Its `ETag` without quotes.
     pub etag: String,
 }
 
@@ -185,7 +185,7 @@ pub struct CompleteUpload {
     pub expected_size: Option<u64>,
     /// What must hold of the key's current version.
     pub precondition: Precondition,
-    /// The object's ETag without quotes.
+    /// The object's `ETag` without quotes.
     pub etag: String,
     /// Opaque JSON of the version.
     pub attributes: String,

@@ -28,7 +28,10 @@ async fn list(tx: &mut Tx, query: &UploadListQuery) -> Result<UploadPage, Catalo
     let Some((mut walk, mut after_id)) = start(query) else { return Ok(page) };
     let mut last = (Vec::new(), None);
     let mut count = 0;
-    while query.limit > 0 {
+    if query.limit == 0 {
+        return Ok(page);
+    }
+    loop {
         let fetch = query.limit - count + 1;
         let params = [
             query.bucket.0.into(),

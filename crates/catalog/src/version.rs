@@ -99,7 +99,7 @@ pub struct Version {
     pub delete_marker: bool,
     /// Logical size in bytes.
     pub size: u64,
-    /// ETag without quotes.
+    /// `ETag` without quotes.
     pub etag: String,
     /// When it was written, by the writer's clock.
     pub modified_ms: u64,
@@ -124,7 +124,7 @@ pub struct PutVersion {
     pub content: Content,
     /// Logical size in bytes. Checked against the manifest.
     pub size: u64,
-    /// ETag without quotes.
+    /// `ETag` without quotes.
     pub etag: String,
     /// S3's name of the storage class.
     pub storage_class: String,
@@ -145,7 +145,7 @@ pub struct CopyVersion {
     pub key: Vec<u8>,
     /// What must hold of the destination's current version.
     pub precondition: Precondition,
-    /// ETag without quotes.
+    /// `ETag` without quotes.
     pub etag: String,
     /// S3's name of the storage class; the backend does not change.
     pub storage_class: String,
@@ -160,7 +160,7 @@ pub struct CopyVersion {
 pub struct Committed {
     /// The version's id; [`VersionId::Null`] unless versioning is enabled.
     pub version: VersionId,
-    /// ETag without quotes.
+    /// `ETag` without quotes.
     pub etag: String,
     /// Logical size in bytes.
     pub size: u64,

@@ -170,13 +170,15 @@ async fn a_range_plans_only_the_chunks_it_touches() {
     .await;
 }
 
+type Finds = fn(&Finding) -> bool;
+
 #[tokio::test]
 async fn a_check_finds_what_is_wrong() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(&db).await;
         fixture.put_chunks(b"a", &[1, 2]).await.unwrap();
         assert_eq!(fixture.findings().await, []);
-        let broken: [(&'static str, fn(&Finding) -> bool); 5] = [
+        let broken: [(&'static str, Finds); 5] = [
             ("UPDATE chunk SET refs = 5", |found| {
                 matches!(found, Finding::ChunkReferences { stored: 5, .. })
             }),

@@ -217,7 +217,7 @@ impl Model {
         let put = fixture.put_request(&[key], Content::Manifest(content), size_of(&chunks));
         match fixture.catalog.put_version(put, Arc::clone(&fixture.hook)).await {
             Ok(committed) if fate == Fate::Commit => {
-                self.write(key, committed.version, Stored::Chunks(chunks))
+                self.write(key, committed.version, Stored::Chunks(chunks));
             }
             Err(CatalogError::ManifestGone) if fate == Fate::Expire => {}
             other => panic!("{other:?}"),

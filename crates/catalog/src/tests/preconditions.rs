@@ -13,7 +13,7 @@ fn if_match(etag: &str) -> Precondition {
     Precondition { if_match: Some(EtagCondition::OneOf(vec![etag.to_owned()])), if_none_match: None }
 }
 
-/// Puts an object whose ETag is `etag`.
+/// Puts an object whose `ETag` is `etag`.
 async fn put(fixture: &Fixture, etag: &str, precondition: Precondition) -> Result<(), CatalogError> {
     let content = Content::Inline { chunk: chunk_id(1), sealed: vec![1] };
     let mut put = fixture.put_request(b"k", content, 1);
