@@ -15,7 +15,7 @@ pub enum Verb {
     Create {
         /// Its e-mail address, unique in the network.
         email: String,
-        /// Its plan: free, premium or enterprise.
+        /// Its plan: free, premium, enterprise or unlimited.
         #[arg(long)]
         plan: String,
         /// A name to call it by.

@@ -1,0 +1,201 @@
+//! Users, their keys and their limits. A secret is in the answer that makes it, and in no other.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use datamesh_accounts::{AccessKey, AccessKeyInfo, AccountUsage, Accounts, AccountsError, KeyStatus, User};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::error::parse;
+use super::{AdminState, ApiError};
+
+/// Users per step of a listing.
+const PAGE: usize = 1000;
+/// The longest name of a user, in bytes.
+const NAME_LEN_MAX: usize = 256;
+
+impl From<AccountsError> for ApiError {
+    fn from(error: AccountsError) -> Self {
+        let message = error.to_string();
+        match error {
+            AccountsError::EmailTaken | AccountsError::AccessKeyExists { .. } => Self::Conflict { message },
+            AccountsError::NoSuchAccount { .. } | AccountsError::NoSuchAccessKey { .. } => {
+                Self::NotFound { message }
+            }
+            AccountsError::InvalidEmail { .. }
+            | AccountsError::UnknownPlan { .. }
+            | AccountsError::InvalidAccessKeyId
+            | AccountsError::InvalidSecret => Self::Invalid { message },
+            other => Self::internal(other),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateUser {
+    email: String,
+    plan: String,
+    #[serde(default)]
+    name: Option<String>,
+}
+
+/// Makes an account with a first key.
+pub(super) async fn create_user(
+    State(state): State<AdminState>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let request: CreateUser = parse(&body)?;
+    let name = request.name.unwrap_or_default();
+    if name.len() > NAME_LEN_MAX {
+        return Err(ApiError::Invalid { message: format!("name: expected at most {NAME_LEN_MAX} bytes") });
+    }
+    let user = state.accounts.create_user(&request.email, &name, request.plan.parse()?).await?;
+    let key = state.accounts.create_key(user.id, None).await?;
+    tracing::info!(account = %user.id, plan = %user.plan, "an operator created an account");
+    Ok((StatusCode::CREATED, Json(merge(describe(&user, None), new_key(&key)))))
+}
+
+pub(super) async fn list_users(State(state): State<AdminState>) -> Result<Json<Value>, ApiError> {
+    let usage = state.accounts.usage_of_all().await?;
+    let usage_of = |account| usage.iter().find(|usage| usage.account == account);
+    let mut users = Vec::new();
+    let mut after = None;
+    loop {
+        let page = state.accounts.list_users(after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.id);
+        users.extend(page.iter().map(|user| describe(user, usage_of(user.id))));
+    }
+    Ok(Json(json!({ "users": users })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetLimits {
+    #[serde(default)]
+    bytes: Option<u64>,
+    #[serde(default)]
+    objects: Option<u64>,
+}
+
+/// Sets the limits that the body names; the others stay.
+pub(super) async fn set_limits(
+    State(state): State<AdminState>,
+    Path(user): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let request: SetLimits = parse(&body)?;
+    let user = find(&state.accounts, &user).await?;
+    let mut limits = state.accounts.usage(user.id).await?.limits;
+    limits.bytes = request.bytes.or(limits.bytes);
+    limits.objects = request.objects.or(limits.objects);
+    state.accounts.set_limits(user.id, limits).await?;
+    tracing::info!(account = %user.id, ?limits, "an operator set limits");
+    let usage = state.accounts.usage(user.id).await?;
+    Ok(Json(describe(&user, Some(&usage))))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateKey {
+    #[serde(default)]
+    access_key_id: Option<String>,
+    #[serde(default)]
+    secret_access_key: Option<String>,
+}
+
+/// Makes a key, or imports the one in the body.
+pub(super) async fn create_key(
+    State(state): State<AdminState>,
+    Path(user): Path<String>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let request: CreateKey = parse(&body)?;
+    let explicit = match (request.access_key_id, request.secret_access_key) {
+        (Some(id), Some(secret)) => Some((id, secret)),
+        (None, None) => None,
+        _ => {
+            let message = "access_key_id and secret_access_key: expected both or neither".to_owned();
+            return Err(ApiError::Invalid { message });
+        }
+    };
+    let user = find(&state.accounts, &user).await?;
+    let key = state.accounts.create_key(user.id, explicit).await?;
+    tracing::info!(account = %user.id, access_key_id = %key.access_key_id, "an operator created an access key");
+    Ok((StatusCode::CREATED, Json(new_key(&key))))
+}
+
+pub(super) async fn list_keys(
+    State(state): State<AdminState>,
+    Path(user): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let user = find(&state.accounts, &user).await?;
+    let keys = state.accounts.list_keys(user.id).await?;
+    Ok(Json(json!({ "user_id": user.id, "keys": keys.iter().map(known_key).collect::<Vec<_>>() })))
+}
+
+pub(super) async fn revoke_key(
+    State(state): State<AdminState>,
+    Path(access_key_id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    state.accounts.revoke_key(&access_key_id).await?;
+    tracing::info!(%access_key_id, "an operator revoked an access key");
+    Ok(Json(json!({ "access_key_id": access_key_id, "status": "revoked" })))
+}
+
+async fn find(accounts: &Accounts, email_or_id: &str) -> Result<User, ApiError> {
+    let user = accounts.find_user(email_or_id).await?;
+    user.ok_or_else(|| ApiError::NotFound { message: format!("there is no account {email_or_id:?}") })
+}
+
+fn describe(user: &User, usage: Option<&AccountUsage>) -> Value {
+    let mut described = json!({
+        "user_id": user.id,
+        "email": user.email,
+        "name": user.name,
+        "plan": user.plan.name(),
+        "created": time_text(user.created_at_ms),
+    });
+    if let Some(usage) = usage {
+        described["bytes_used"] = usage.bytes.into();
+        described["bytes_reserved"] = usage.bytes_reserved.into();
+        described["bytes_limit"] = usage.limits.bytes.into();
+        described["objects_used"] = usage.objects.into();
+        described["objects_reserved"] = usage.objects_reserved.into();
+        described["objects_limit"] = usage.limits.objects.into();
+    }
+    described
+}
+
+fn new_key(key: &AccessKey) -> Value {
+    json!({
+        "user_id": key.account,
+        "access_key_id": key.access_key_id,
+        "secret_access_key": key.secret_access_key.expose(),
+    })
+}
+
+fn known_key(key: &AccessKeyInfo) -> Value {
+    let status = match key.status {
+        KeyStatus::Active => "active",
+        KeyStatus::Revoked => "revoked",
+    };
+    json!({ "access_key_id": key.access_key_id, "status": status, "created": time_text(key.created_at_ms) })
+}
+
+/// The fields of both objects.
+fn merge(mut one: Value, other: Value) -> Value {
+    if let (Value::Object(one), Value::Object(other)) = (&mut one, other) {
+        one.extend(other);
+    }
+    one
+}
+
+fn time_text(ms: u64) -> Option<String> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()?.format(&Rfc3339).ok()
+}

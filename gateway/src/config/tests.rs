@@ -1,0 +1,116 @@
+use datamesh_node::config::load;
+
+use super::*;
+
+const MINIMAL: &str = r#"
+data_dir = "/tmp/g"
+
+[mesh]
+map_file = "map.json"
+trusted_operators = ["abababababababababababababababababababababababababababababababab"]
+"#;
+
+fn load_text(text: &str) -> Result<GatewayConfig, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gateway.toml");
+    std::fs::write(&file, text).unwrap();
+    load(&file, GatewayConfig::validate)
+        .map_err(|error| error.to_string().replace(dir.path().to_str().unwrap(), ""))
+}
+
+#[test]
+fn a_data_folder_and_a_map_are_enough() {
+    let config = load_text(MINIMAL).unwrap();
+    assert_eq!(config.s3.listen.port(), 9000);
+    assert_eq!(config.admin.listen.port(), 9001);
+    assert_eq!(config.database_url().unwrap(), "sqlite:/tmp/g/catalog.db");
+    assert_eq!(config.kek_file(), Path::new("/tmp/g/kek"));
+    assert_eq!(config.storage.classes["STANDARD"], "mesh");
+}
+
+#[test]
+fn the_defaults_in_code_are_the_defaults_of_a_file() {
+    let mut text = GatewayConfig::new("/tmp/g".into());
+    text.mesh = load_text(MINIMAL).unwrap().mesh;
+    assert_eq!(format!("{text:?}"), format!("{:?}", load_text(MINIMAL).unwrap()));
+}
+
+#[test]
+fn an_error_names_the_file_the_key_and_what_was_expected() {
+    let cases = [
+        (
+            "[mesh]",
+            "[s3]\nlisten = \"9000\"\n[mesh]",
+            "/gateway.toml:5: key `s3.listen`: invalid socket address syntax",
+        ),
+        (
+            "[mesh]",
+            "[s3]\ntls_key = \"k\"\n[mesh]",
+            "key `s3.tls_key`: expected tls_certificate and tls_key together",
+        ),
+        ("[mesh]", "[s3]\nport = 1\n[mesh]", "unknown field `port`, expected one of `listen`"),
+        (
+            "[mesh]",
+            "[admin]\nlisten = \"127.0.0.1:9000\"\n[mesh]",
+            "key `admin.listen`: expected another address than s3.listen",
+        ),
+        (
+            "[mesh]",
+            "[database]\nurl = \"a\"\nurl_file = \"b\"\n[mesh]",
+            "key `database.url_file`: expected either url or url_file",
+        ),
+        ("[mesh]", "[jobs]\norphan_age = \"1m\"\n[mesh]", "key `jobs.orphan_age`: expected at least 1h"),
+        (
+            "[mesh]",
+            "[jobs]\ngc_grace = 5\n[mesh]",
+            "key `jobs.gc_grace`: invalid type: integer `5`, expected a time such as",
+        ),
+        (
+            "[mesh]",
+            "[cluster]\nprofile = \"8\"\n[mesh]",
+            "key `cluster.profile`: \"8\" is not a profile: expected K+M",
+        ),
+        (
+            "[mesh]",
+            "[storage.classes]\nSTANDARD = \"disk\"\n[mesh]",
+            "key `storage.classes`: expected names of backends",
+        ),
+        (
+            "[mesh]",
+            "[storage.backends.disk]\ntype = \"tape\"\n[mesh]",
+            "unknown variant `tape`, expected one of `mesh`, `local`, `object-store`, `memory`",
+        ),
+        ("map_file = \"map.json\"", "", "key `mesh`: missing field `map_file`"),
+        ("data_dir = \"/tmp/g\"", "", "missing field `data_dir`"),
+    ];
+    for (from, to, expected) in cases {
+        let error = load_text(&MINIMAL.replace(from, to)).unwrap_err();
+        assert!(error.contains(expected), "{error}\n  should contain\n{expected}");
+        assert!(error.starts_with("/gateway.toml") && !error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn a_gateway_without_a_mesh_names_its_backends() {
+    let text = r#"
+data_dir = "/tmp/g"
+[storage.backends.disk]
+type = "local"
+dir = "/tmp/g/disk"
+capacity = "1 GiB"
+[storage.classes]
+STANDARD = "disk"
+"#;
+    assert!(!load_text(text).unwrap().storage.uses_mesh());
+    assert!(
+        load_text("data_dir = \"/tmp/g\"").unwrap_err().contains("key `mesh`: expected a [mesh] section")
+    );
+}
+
+#[test]
+fn the_example_configurations_are_valid() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    load(&deploy.join("gateway.toml"), GatewayConfig::validate).unwrap();
+    load(&deploy.join("node.toml"), datamesh_node::config::NodeConfig::validate).unwrap();
+    load(&deploy.join("network-map.toml"), |_: &datamesh_mesh::NetworkMap| Ok(())).unwrap();
+}

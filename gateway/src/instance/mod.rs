@@ -1,0 +1,219 @@
+//! One running gateway: everything that `serve` and `dev` have in common, from the configuration to the listeners.
+
+mod access;
+mod error;
+mod storage;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datamesh_accounts::{Accounts, AccountsConfig, Kek, Keyring};
+use datamesh_catalog::Catalog;
+use datamesh_cluster::{Cluster, ClusterError};
+use datamesh_db::{Db, DbConfig};
+use datamesh_mesh::{MemberState, Mesh, MeshHandle, NodeKey, ShardTransport};
+use datamesh_node::durable_file::create_private_dir;
+use datamesh_node::mesh_config;
+use datamesh_pipeline::ShardAuthKey;
+use datamesh_shard_store::ShardStore;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::adapters::CatalogDirectory;
+use crate::admin_api::{self, AdminState, Metrics};
+use crate::config::GatewayConfig;
+use crate::http;
+use crate::ingest::Ingest;
+use crate::jobs::Jobs;
+use crate::retrieve::{Retrieve, RetrieveConfig};
+use crate::s3::{S3Gateway, ServiceConfig, service};
+
+pub use access::{Credentials, reachable, read_credentials, write_credentials};
+pub use error::StartError;
+
+/// How long a start waits for nodes. A gateway that reaches too few of them serves all the same: what it can't
+/// read or write yet is answered with 503, and `/readyz` says so.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// A gateway that serves. It runs until [`Instance::stop`].
+pub struct Instance {
+    s3_address: SocketAddr,
+    admin_address: SocketAddr,
+    tls: bool,
+    accounts: Accounts,
+    mesh: Option<MeshHandle>,
+    stores: Vec<ShardStore>,
+    /// Ends the S3 listener; the rest goes on until its requests are answered.
+    stop_s3: CancellationToken,
+    s3_tasks: TaskTracker,
+    /// Ends everything else.
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// The listeners: bound before anything else, so that a taken port is found at once.
+struct Listeners {
+    s3: http::Server,
+    admin: TcpListener,
+}
+
+impl Instance {
+    /// Starts a gateway; it serves when this returns.
+    pub async fn start(config: &GatewayConfig) -> Result<Self, StartError> {
+        create_private_dir(&config.data_dir).map_err(StartError::io("create", &config.data_dir))?;
+        let metrics = Metrics::install()?;
+        let listeners = bind(config).await?;
+        let db = open_database(config).await?;
+        let catalog = Catalog::open(db.clone()).await?;
+        let keyring = Keyring::open(db.clone(), Kek::load_or_create(&config.kek_file())?).await?;
+        let auth = keyring.shard_auth_key().await?;
+        let accounts = Accounts::open(db, keyring.clone(), AccountsConfig::default()).await?;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let mesh = start_mesh(config, &stop, &tasks).await?;
+        let cluster = match &mesh {
+            Some(handle) => Some(start_cluster(config, handle, &catalog, &auth).await?),
+            None => None,
+        };
+        let storage = storage::open_storage(&config.storage, cluster, &auth).await?;
+        let holdings = storage.holdings;
+        let gateway = S3Gateway {
+            catalog: catalog.clone(),
+            accounts: accounts.clone(),
+            keyring,
+            classes: storage.classes,
+            ingest: Ingest::new(catalog.clone(), config.ingest.ingest()),
+            retrieve: Retrieve::new(
+                catalog.clone(),
+                Arc::clone(&holdings.backends),
+                RetrieveConfig::default(),
+            ),
+            region: config.region.clone(),
+        };
+        let jobs = Jobs::new(catalog.clone(), accounts.clone(), holdings.clone(), config.jobs.clone());
+        jobs.start(&stop, &tasks);
+        let s3_address = listeners.s3.local_addr().map_err(StartError::io("inspect", "the S3 listener"))?;
+        let admin_address =
+            listeners.admin.local_addr().map_err(StartError::io("inspect", "the admin listener"))?;
+        let token = access::write_admin_access(&config.data_dir, admin_address)?;
+        let state = AdminState { token, catalog, accounts: accounts.clone(), holdings, jobs, metrics };
+        tasks.spawn(admin_api::serve(listeners.admin, state, stop.clone()));
+        let (stop_s3, s3_tasks) = (CancellationToken::new(), TaskTracker::new());
+        let s3 = service(gateway, ServiceConfig { domains: config.s3.domains.clone() });
+        s3_tasks.spawn(listeners.s3.run(s3, stop_s3.clone()));
+        let tls = config.s3.tls_certificate.is_some();
+        let stores = storage.stores;
+        Ok(Self { s3_address, admin_address, tls, accounts, mesh, stores, stop_s3, s3_tasks, stop, tasks })
+    }
+
+    /// The S3 endpoint, as a client on this machine reaches it.
+    pub fn s3_endpoint(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}", reachable(self.s3_address))
+    }
+
+    /// The admin endpoint, as a client on this machine reaches it.
+    pub fn admin_endpoint(&self) -> String {
+        format!("http://{}", reachable(self.admin_address))
+    }
+
+    /// Its accounts.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// Accepts nothing more, answers what is under way, ends the jobs, leaves the mesh and closes the disks.
+    pub async fn stop(self) {
+        self.stop_s3.cancel();
+        self.s3_tasks.close();
+        self.s3_tasks.wait().await;
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        if let Some(mesh) = self.mesh {
+            mesh.shutdown().await;
+        }
+        for store in self.stores {
+            if let Err(error) = store.close().await {
+                tracing::warn!(%error, "a local backend did not close cleanly");
+            }
+        }
+    }
+}
+
+async fn bind(config: &GatewayConfig) -> Result<Listeners, StartError> {
+    let tls = match (&config.s3.tls_certificate, &config.s3.tls_key) {
+        (Some(certificate), Some(key)) => Some(http::load_tls(certificate, key)?),
+        _ => None,
+    };
+    let failed = |listener, address| move |source| StartError::Listen { listener, address, source };
+    let s3 = http::Server::bind(config.s3.listen, tls, config.s3.http()).await;
+    let admin = TcpListener::bind(config.admin.listen).await;
+    Ok(Listeners {
+        s3: s3.map_err(failed("S3", config.s3.listen))?,
+        admin: admin.map_err(failed("admin", config.admin.listen))?,
+    })
+}
+
+async fn open_database(config: &GatewayConfig) -> Result<Db, StartError> {
+    let file = config.database.url_file.clone().unwrap_or_default();
+    let url = config.database_url().map_err(StartError::io("read", file))?;
+    // With a KEK there has been a catalog before: a new one in its place would hide that the old one is gone.
+    let create = !config.kek_file().exists();
+    let mut database = DbConfig { create, ..DbConfig::new(url) };
+    if let Some(connections) = config.database.connections {
+        database.connections = connections;
+    }
+    Ok(Db::open(&database).await?)
+}
+
+async fn start_mesh(
+    config: &GatewayConfig,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<Option<MeshHandle>, StartError> {
+    let Some(section) = &config.mesh else { return Ok(None) };
+    let key = NodeKey::load_or_create(&config.key_file())?;
+    let (mesh, files) = mesh_config(section, key, &config.data_dir)?;
+    let handle = Mesh::start(mesh, None).await?;
+    tasks.spawn(files.follow(handle.clone(), section.map_reload.duration(), stop.clone()));
+    Ok(Some(handle))
+}
+
+async fn start_cluster(
+    config: &GatewayConfig,
+    handle: &MeshHandle,
+    catalog: &Catalog,
+    auth: &ShardAuthKey,
+) -> Result<Cluster, StartError> {
+    let transport: Arc<dyn ShardTransport> = Arc::new(handle.clone());
+    let directory = Arc::new(CatalogDirectory::new(catalog.clone()));
+    let cluster =
+        Cluster::new(transport, directory, auth.clone(), handle.map_changes(), config.cluster.clone());
+    if tokio::time::timeout(CONNECT_TIME_MAX, all_connected(handle)).await.is_err() {
+        let missing: Vec<_> =
+            handle.peers().into_iter().filter(|peer| !peer.connected).map(|peer| peer.node).collect();
+        tracing::warn!(?missing, "serving without some of the network map's members");
+    }
+    match cluster.ensure_groups().await {
+        Ok(groups) => tracing::info!(groups = groups.len(), "placement groups are open"),
+        // Reads go on, and the background job tries again.
+        Err(error @ ClusterError::TooFewNodes { .. }) => {
+            tracing::error!(%error, "no placement group is open")
+        }
+        Err(error) => return Err(error.into()),
+    }
+    cluster.refresh_usage().await;
+    Ok(cluster)
+}
+
+/// Waits for a connection to every active storage node of the map.
+async fn all_connected(handle: &MeshHandle) {
+    let map = handle.map();
+    let active =
+        |member: &&datamesh_mesh::Member| member.roles.storage && member.state == MemberState::Active;
+    for member in map.members.iter().filter(active).filter(|member| member.node != handle.node_id()) {
+        handle.wait_connected(member.node).await;
+    }
+}

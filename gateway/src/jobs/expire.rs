@@ -1,0 +1,36 @@
+//! Expiry: uploads that nobody completed, completed ones that need no longer be remembered, reservations whose
+//! gateway died.
+
+use super::{JobError, Jobs, now_ms};
+
+/// Uploads per transaction.
+const STEP: usize = 100;
+/// How long Complete may be repeated after it succeeded.
+const COMPLETED_KEPT_MS: u64 = 24 * 3600 * 1000;
+
+impl Jobs {
+    pub(super) async fn leased_expire(&self) -> Result<(), JobError> {
+        self.under_lease("expire", self.expire()).await.map(drop)
+    }
+
+    async fn expire(&self) -> Result<(), JobError> {
+        let now = now_ms();
+        let begun_before = now.saturating_sub(self.inner.config.upload_age.duration().as_millis() as u64);
+        let completed_before = now.saturating_sub(COMPLETED_KEPT_MS);
+        let mut expired = 0;
+        loop {
+            let hook = self.inner.accounts.release_hook();
+            let step =
+                self.inner.catalog.expire_uploads(begun_before, completed_before, STEP, now, hook).await?;
+            if step == 0 {
+                break;
+            }
+            expired += step;
+        }
+        if expired > 0 {
+            tracing::info!(expired, "expired uploads");
+        }
+        self.inner.accounts.expire_reservations().await?;
+        Ok(())
+    }
+}

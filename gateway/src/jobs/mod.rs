@@ -1,0 +1,119 @@
+//! Background jobs: repair, garbage collection, the sweep for orphans, expiry.
+//!
+//! Any number of gateways may run; a lease in SQL sees to it that each job has one of them at a time. A lease only
+//! spares double work: every job bears running twice, and dying anywhere.
+
+mod collect;
+mod expire;
+mod lease;
+mod repair;
+mod sweep;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use datamesh_accounts::{Accounts, AccountsError};
+use datamesh_backend::BackendError;
+use datamesh_catalog::{Catalog, CatalogError};
+use datamesh_cluster::ClusterError;
+use datamesh_types::TimeSpan;
+use futures::future::BoxFuture;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::JobsSection;
+use crate::holdings::Holdings;
+
+pub use collect::GarbageReport;
+
+/// A job failed; it is tried again at its next turn.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The accounts.
+    #[error(transparent)]
+    Accounts(#[from] AccountsError),
+    /// The cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// A backend.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// There is no mesh to repair.
+    #[error("no backend of this gateway is on the mesh")]
+    NoMesh,
+    /// Another gateway runs the job.
+    #[error("another gateway is running this job")]
+    Elsewhere,
+}
+
+/// The jobs of one gateway. Cheap to clone.
+#[derive(Clone)]
+pub struct Jobs {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    catalog: Catalog,
+    accounts: Accounts,
+    holdings: Holdings,
+    config: JobsSection,
+    /// Names this process in leases.
+    holder: String,
+    /// At most one repair pass at a time in this process; an operator's waits for the background's.
+    repairing: Mutex<()>,
+    collecting: Mutex<()>,
+}
+
+impl Jobs {
+    /// Jobs that do not run yet.
+    pub fn new(catalog: Catalog, accounts: Accounts, holdings: Holdings, config: JobsSection) -> Self {
+        let holder = datamesh_types::SealedId::random().to_string();
+        let (repairing, collecting) = (Mutex::new(()), Mutex::new(()));
+        Self { inner: Arc::new(Inner { catalog, accounts, holdings, config, holder, repairing, collecting }) }
+    }
+
+    /// Starts all of them; they end at `stop`.
+    pub fn start(&self, stop: &CancellationToken, tasks: &TaskTracker) {
+        let config = &self.inner.config;
+        let mut jobs: Vec<(&'static str, TimeSpan, Job)> = vec![
+            ("collect", config.gc_interval, |jobs| Box::pin(jobs.leased_collect())),
+            ("sweep", config.orphan_interval, |jobs| Box::pin(jobs.leased_sweep())),
+            ("expire", config.expiry_interval, |jobs| Box::pin(jobs.leased_expire())),
+        ];
+        if self.inner.holdings.mesh.is_some() {
+            jobs.push(("usage", config.repair_interval, |jobs| Box::pin(jobs.refresh_usage())));
+            jobs.push(("repair", config.repair_interval, |jobs| Box::pin(jobs.leased_repair(false))));
+            jobs.push(("scan", config.scan_interval, |jobs| Box::pin(jobs.leased_repair(true))));
+        }
+        for (name, interval, job) in jobs {
+            let (jobs, stop) = (self.clone(), stop.clone());
+            tasks.spawn(async move {
+                stop.run_until_cancelled(jobs.run_every(name, interval.duration(), job)).await;
+            });
+        }
+    }
+
+    /// Runs `job` every `interval`, first after one interval; a failure is logged and the next turn tries again.
+    async fn run_every(&self, name: &'static str, interval: Duration, job: Job) {
+        loop {
+            tokio::time::sleep(interval).await;
+            let result = job(self).await;
+            let label = if result.is_ok() { "ok" } else { "failed" };
+            metrics::counter!("datamesh_job_runs", "job" => name, "result" => label).increment(1);
+            if let Err(error) = result {
+                tracing::warn!(job = name, error = %datamesh_node::one_line(&error), "a job failed");
+            }
+        }
+    }
+}
+
+/// One turn of a job.
+type Job = for<'j> fn(&'j Jobs) -> BoxFuture<'j, Result<(), JobError>>;
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}

@@ -1,0 +1,366 @@
+//! The real binaries, as processes: start, serve, administer, stop, start again; and every way not to start.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const GATEWAY: &str = env!("CARGO_BIN_EXE_datamesh-gateway");
+
+/// `datamesh-admin` is built by another package: beside the gateway when the whole workspace is, else here.
+fn admin_binary() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let path = Path::new(GATEWAY).with_file_name("datamesh-admin");
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--ignore-rust-version", "-p", "datamesh-admin"]);
+        if GATEWAY.contains("/release/") {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success(), "datamesh-admin does not build");
+        path
+    })
+}
+
+/// A running `datamesh-gateway`, killed when dropped.
+struct Gateway {
+    child: Child,
+    stdout: Option<BufReader<std::process::ChildStdout>>,
+}
+
+impl Gateway {
+    fn spawn(arguments: &[&str]) -> Self {
+        let mut child = Command::new(GATEWAY)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { child, stdout: Some(stdout) }
+    }
+
+    fn dev(data_dir: &Path) -> Self {
+        let data_dir = data_dir.to_str().unwrap();
+        let mut gateway = Self::spawn(&[
+            "dev",
+            "--data-dir",
+            data_dir,
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ]);
+        gateway.await_ready();
+        gateway
+    }
+
+    fn await_ready(&mut self) {
+        let lines = self.stdout.as_mut().unwrap().lines().map(Result::unwrap);
+        let seen: Vec<_> = lines.take_while(|line| line != "ready").collect();
+        if self.child.try_wait().unwrap().is_some() {
+            let mut errors = String::new();
+            self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+            panic!("the gateway ended before it was ready: {seen:?} {errors}");
+        }
+        // Somebody must go on reading, or it would block on a full pipe.
+        let stderr = self.child.stderr.take().unwrap();
+        std::thread::spawn(move || BufReader::new(stderr).lines().for_each(drop));
+        let stdout = self.stdout.take().unwrap();
+        std::thread::spawn(move || stdout.lines().for_each(drop));
+    }
+
+    fn terminate(mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a gateway that must not start: its exit code and its one line.
+fn refused(arguments: &[&str]) -> (i32, String) {
+    let output = Command::new(GATEWAY).args(arguments).stdin(Stdio::null()).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<_> = text.lines().filter(|line| line.starts_with("datamesh-gateway: ")).collect();
+    assert_eq!(lines.len(), 1, "one line says why: {text}");
+    (output.status.code().unwrap(), lines[0].to_owned())
+}
+
+fn admin(data_dir: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(admin_binary());
+    command.args(arguments).arg("--data-dir").arg(data_dir).stdin(Stdio::null());
+    command.output().unwrap()
+}
+
+fn admin_json(data_dir: &Path, arguments: &[&str]) -> Value {
+    let arguments: Vec<_> = arguments.iter().chain(&["--output", "json"]).copied().collect();
+    let output = admin(data_dir, &arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().unwrap().permissions().mode() & 0o777
+}
+
+fn admin_access(data_dir: &Path) -> (String, String) {
+    let access: Value = serde_json::from_slice(&fs::read(data_dir.join("admin.json")).unwrap()).unwrap();
+    let text = |name: &str| access[name].as_str().unwrap().to_owned();
+    (text("endpoint").trim_start_matches("http://").to_owned(), text("token"))
+}
+
+/// One HTTP request over a connection of its own: the status and everything that came back.
+fn http(address: &str, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let len = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {len}\r\n{headers}\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    (answer[9..12].parse().unwrap(), answer)
+}
+
+#[test]
+fn a_dev_gateway_keeps_its_account_and_data_over_restarts() {
+    let temporary = TempDir::new().unwrap();
+    let data_dir = temporary.path().join("data");
+    let gateway = Gateway::dev(&data_dir);
+    let credentials = data_dir.join("credentials.env");
+    let first = fs::read_to_string(&credentials).unwrap();
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL"] {
+        assert!(first.lines().any(|line| line.starts_with(&format!("export {name}="))), "{name} in {first}");
+    }
+    for file in ["credentials.env", "admin.json", "kek", "operator.key", "gateway.key"] {
+        assert_eq!(mode(&data_dir.join(file)), 0o600, "{file}");
+    }
+    let nodes = admin_json(&data_dir, &["node", "list"]);
+    let nodes = nodes["nodes"].as_array().unwrap().clone();
+    assert_eq!(nodes.len(), 8);
+    assert!(nodes.iter().all(|node| node["connected"] == true), "{nodes:?}");
+    let users = admin_json(&data_dir, &["user", "list"]);
+    assert_eq!(gateway.terminate(), Some(0), "SIGTERM drains and exits with 0");
+
+    let gateway = Gateway::dev(&data_dir);
+    let second = fs::read_to_string(&credentials).unwrap();
+    let without_port =
+        |text: &str| text.lines().filter(|line| !line.contains("ENDPOINT")).collect::<String>();
+    assert_eq!(without_port(&first), without_port(&second));
+    assert_eq!(admin_json(&data_dir, &["user", "list"])["users"], users["users"]);
+    let ids = |nodes: &[Value]| nodes.iter().map(|node| node["node"].to_string()).collect::<Vec<_>>();
+    let again = admin_json(&data_dir, &["node", "list"]);
+    assert_eq!(ids(again["nodes"].as_array().unwrap()), ids(&nodes));
+    assert_eq!(gateway.terminate(), Some(0));
+}
+
+#[test]
+fn operators_administer_a_gateway_from_the_command_line() {
+    let temporary = TempDir::new().unwrap();
+    let data_dir = temporary.path().join("data");
+    let _gateway = Gateway::dev(&data_dir);
+
+    let user = admin_json(&data_dir, &["user", "create", "a@example.org", "--plan", "free", "--name", "A"]);
+    for field in ["user_id", "access_key_id", "secret_access_key"] {
+        assert!(user[field].as_str().is_some_and(|text| !text.is_empty()), "{field} in {user}");
+    }
+    let user_id = user["user_id"].as_str().unwrap();
+    let taken = admin(&data_dir, &["user", "create", "A@example.org", "--plan", "free"]);
+    assert_eq!(taken.status.code(), Some(4), "an address belongs to one account");
+    let no_plan = admin(&data_dir, &["user", "create", "b@example.org", "--plan", "gold"]);
+    assert_eq!(no_plan.status.code(), Some(2), "{no_plan:?}");
+
+    let imported = [
+        "--access-key-id",
+        "IMPORTEDKEY000000001",
+        "--secret-access-key",
+        "an-imported-secret-of-40-characters-0000",
+    ];
+    let key = admin_json(&data_dir, &[&["key", "create", "a@example.org"], &imported[..]].concat());
+    assert_eq!(key["access_key_id"], "IMPORTEDKEY000000001");
+    assert_eq!(key["secret_access_key"], imported[3]);
+    assert_eq!(key["user_id"], user_id);
+    let again = admin(&data_dir, &[&["key", "create", user_id], &imported[..]].concat());
+    assert_eq!(again.status.code(), Some(4), "{again:?}");
+    let keys = admin_json(&data_dir, &["key", "list", user_id]);
+    assert_eq!(keys["keys"].as_array().unwrap().len(), 2, "{keys}");
+    assert!(!keys.to_string().contains("an-imported-secret"), "secrets are shown once");
+    admin_json(&data_dir, &["key", "revoke", "IMPORTEDKEY000000001"]);
+    let unknown = admin(&data_dir, &["key", "revoke", "NOSUCHKEY00000000000"]);
+    assert_eq!(unknown.status.code(), Some(2), "{unknown:?}");
+
+    let limits = admin_json(&data_dir, &["user", "limits", user_id, "--bytes", "3 MiB", "--objects", "7"]);
+    assert_eq!((limits["bytes_limit"].as_u64(), limits["objects_limit"].as_u64()), (Some(3 << 20), Some(7)));
+
+    let groups = admin_json(&data_dir, &["group", "list"]);
+    assert_eq!(groups["groups"][0]["profile"], "4+4", "{groups}");
+    assert_eq!(admin_json(&data_dir, &["repair", "run"])["complete"], true);
+    assert_eq!(admin_json(&data_dir, &["repair", "status"])["groups_below_target"], 0);
+    assert_eq!(admin_json(&data_dir, &["gc", "run", "--grace", "0s"])["chunks_remaining"], 0);
+    let report = admin_json(&data_dir, &["doctor"]);
+    assert_eq!((&report["healthy"], &report["findings_total"]), (&true.into(), &0.into()), "{report}");
+    let table = admin(&data_dir, &["user", "list"]);
+    assert!(String::from_utf8(table.stdout).unwrap().contains("a@example.org"));
+}
+
+#[test]
+fn the_admin_listener_answers_nobody_without_the_token() {
+    let temporary = TempDir::new().unwrap();
+    let data_dir = temporary.path().join("data");
+    let gateway = Gateway::dev(&data_dir);
+    let (address, token) = admin_access(&data_dir);
+    let bearer = |token: &str| format!("authorization: Bearer {token}\r\n");
+    let routes = [
+        ("GET", "/v1/users"),
+        ("POST", "/v1/users"),
+        ("PUT", "/v1/users/x/limits"),
+        ("GET", "/v1/users/x/keys"),
+        ("POST", "/v1/users/x/keys"),
+        ("DELETE", "/v1/keys/x"),
+        ("GET", "/v1/nodes"),
+        ("GET", "/v1/groups"),
+        ("GET", "/v1/repair"),
+        ("POST", "/v1/repair"),
+        ("POST", "/v1/gc"),
+        ("POST", "/v1/doctor"),
+        ("GET", "/"),
+        ("GET", "/v1/nothing"),
+        ("PATCH", "/v1/users"),
+    ];
+    let wrong = format!("{}0", &token[..token.len() - 1]);
+    let wrong = if wrong == token { format!("{}1", &token[..token.len() - 1]) } else { wrong };
+    for (method, path) in routes {
+        let credentials =
+            [String::new(), bearer(&wrong), bearer(""), format!("authorization: Basic {token}\r\n")];
+        for headers in credentials {
+            let (status, answer) = http(&address, method, path, &headers, "{}");
+            assert_eq!(status, 401, "{method} {path} {headers:?}");
+            assert!(!answer.contains(&token));
+        }
+        let (status, _) = http(&address, method, path, &bearer(&token), "{\"unknown\": 1}");
+        assert_ne!(status, 401, "{method} {path}");
+    }
+    let large = "x".repeat(100_000);
+    assert_eq!(http(&address, "POST", "/v1/users", &bearer(&token), &large).0, 413);
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(http(&address, "GET", path, "", "").0, 200, "{path}");
+    }
+    let (_, metrics) = http(&address, "GET", "/metrics", "", "");
+    for name in
+        ["datamesh_groups_below_target 0", "datamesh_nodes_connected 8", "datamesh_node_capacity_bytes{"]
+    {
+        assert!(metrics.contains(name), "{name} in {metrics}");
+    }
+    let denied_dir = temporary.path().join("denied");
+    fs::create_dir(&denied_dir).unwrap();
+    let access = format!("{{\"endpoint\": \"http://{address}\", \"token\": \"{wrong}\"}}");
+    fs::write(denied_dir.join("admin.json"), access).unwrap();
+    assert_eq!(admin(&denied_dir, &["user", "list"]).status.code(), Some(3));
+    assert_eq!(gateway.terminate(), Some(0));
+}
+
+#[test]
+fn a_gateway_that_cannot_start_says_why_in_one_line() {
+    let temporary = TempDir::new().unwrap();
+    let data_dir = temporary.path().join("data");
+    let dev = |extra: &[&str]| {
+        let fixed = ["dev", "--data-dir", data_dir.to_str().unwrap(), "--admin-listen", "127.0.0.1:0"];
+        refused(&[&fixed[..], extra].concat())
+    };
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, line) = dev(&["--listen", &address]);
+    assert_eq!(code, 1);
+    assert!(line.contains(&format!("the S3 listener cannot listen on {address}")), "{line}");
+
+    let (code, line) = dev(&["--listen", "127.0.0.1:0", "--database", "postgres://nobody@127.0.0.1:1/none"]);
+    assert_eq!(code, 1);
+    assert!(line.contains("database"), "{line}");
+
+    assert_eq!(Gateway::dev(&data_dir).terminate(), Some(0));
+    let (code, line) = dev(&["--listen", "127.0.0.1:0", "--nodes", "6"]);
+    assert_eq!(code, 1);
+    assert!(line.contains("--nodes must be at least that, not 6"), "{line}");
+
+    let kek = data_dir.join("kek");
+    let right = fs::read(&kek).unwrap();
+    fs::remove_file(&kek).unwrap();
+    let (code, line) = dev(&["--listen", "127.0.0.1:0"]);
+    assert_eq!(code, 1);
+    assert!(line.to_lowercase().contains("key"), "{line}");
+    fs::write(&kek, &right).unwrap();
+
+    let catalog = data_dir.join("catalog.db");
+    fs::rename(&catalog, data_dir.join("hidden.db")).unwrap();
+    let (code, line) = dev(&["--listen", "127.0.0.1:0"]);
+    assert_eq!(code, 1);
+    assert!(line.contains("there is no database at"), "{line}");
+    fs::write(
+        &catalog,
+        "this is no database, and long enough to be read as the header of one, which it is not: 0123456789",
+    )
+    .unwrap();
+    let (code, line) = dev(&["--listen", "127.0.0.1:0"]);
+    assert_eq!(code, 1);
+    assert!(line.contains("is not a SQLite database"), "{line}");
+}
+
+#[test]
+fn a_wrong_configuration_is_exit_code_2() {
+    let temporary = TempDir::new().unwrap();
+    let file = temporary.path().join("gateway.toml");
+    fs::write(&file, "data_dir = 7").unwrap();
+    let (code, line) = refused(&["serve", "--config", file.to_str().unwrap()]);
+    assert_eq!(code, 2);
+    let expected = format!("{}:1: key `data_dir`: invalid type: integer `7`, expected", file.display());
+    assert!(line.contains(&expected), "{line}");
+    let (code, line) = refused(&["serve", "--config", "/nonexistent/gateway.toml"]);
+    assert_eq!(code, 2);
+    assert!(line.contains("cannot read /nonexistent/gateway.toml: No such file"), "{line}");
+}
+
+#[test]
+fn a_gateway_without_a_mesh_serves_from_one_disk() {
+    let temporary = TempDir::new().unwrap();
+    let data_dir = temporary.path().join("data");
+    let file = temporary.path().join("gateway.toml");
+    let text = format!(
+        r#"
+data_dir = "{0}"
+[s3]
+listen = "127.0.0.1:0"
+[admin]
+listen = "127.0.0.1:0"
+[storage.backends.disk]
+type = "local"
+dir = "{0}/disk"
+capacity = "1 GiB"
+[storage.classes]
+STANDARD = "disk"
+"#,
+        data_dir.display()
+    );
+    fs::write(&file, text).unwrap();
+    let mut gateway = Gateway::spawn(&["serve", "--config", file.to_str().unwrap()]);
+    gateway.await_ready();
+    let user = admin_json(&data_dir, &["user", "create", "a@example.org", "--plan", "free"]);
+    assert!(user["access_key_id"].is_string());
+    assert_eq!(admin(&data_dir, &["repair", "run"]).status.code(), Some(2), "there is no mesh to repair");
+    assert_eq!(admin_json(&data_dir, &["doctor"])["healthy"], true);
+    assert_eq!(gateway.terminate(), Some(0));
+}

@@ -1,0 +1,8 @@
+//! The S3 service in process, over a real socket: a signed client that is plain enough to send wrong requests too.
+
+mod access;
+mod client;
+mod integrity;
+mod multipart;
+mod objects;
+mod service;

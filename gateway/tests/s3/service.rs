@@ -1,0 +1,139 @@
+//! A service of its own for each test: SQLite, real accounts, chunks in memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use datamesh_accounts::{Accounts, AccountsConfig, Kek, Keyring, Plan};
+use datamesh_backend::{Backend, BackendError, MemoryBackend, Placed, Presence, StoredChunk};
+use datamesh_catalog::Catalog;
+use datamesh_db::{Db, DbConfig};
+use datamesh_gateway::http::{HttpConfig, Server};
+use datamesh_gateway::ingest::{Ingest, IngestConfig};
+use datamesh_gateway::retrieve::{Backends, Retrieve, RetrieveConfig};
+use datamesh_gateway::s3::{S3Gateway, ServiceConfig, StorageClasses, Tier, service};
+use datamesh_pipeline::ChunkerConfig;
+use datamesh_types::{AccountId, GroupId, Location, SealedId};
+use tempfile::TempDir;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::client::{Client, REGION};
+
+pub const SECRET: &str = "a-secret-of-the-tests";
+
+pub struct Service {
+    pub accounts: Accounts,
+    pub catalog: Catalog,
+    pub backend: Arc<FaultyBackend>,
+    /// Of account A.
+    pub client: Client,
+    /// Of account B.
+    pub other: Client,
+    pub account: AccountId,
+    _dir: TempDir,
+    _stop: DropGuard,
+}
+
+/// A memory backend whose reads of everything but the first chunk can be made to fail.
+#[derive(Debug, Default)]
+pub struct FaultyBackend {
+    inner: MemoryBackend,
+    pub reads_fail: AtomicBool,
+    pub spared: std::sync::Mutex<Option<SealedId>>,
+}
+
+#[async_trait]
+impl Backend for FaultyBackend {
+    async fn put(&self, id: SealedId, sealed: Bytes) -> Result<Placed, BackendError> {
+        self.spared.lock().unwrap().get_or_insert(id);
+        self.inner.put(id, sealed).await
+    }
+
+    async fn get(&self, location: &Location) -> Result<Bytes, BackendError> {
+        let spared = *self.spared.lock().unwrap() == Some(location.sealed);
+        if self.reads_fail.load(Ordering::Relaxed) && !spared {
+            return Err(BackendError::NotFound { sealed: location.sealed });
+        }
+        self.inner.get(location).await
+    }
+
+    async fn delete(&self, locations: &[Location]) -> Vec<Result<(), BackendError>> {
+        self.inner.delete(locations).await
+    }
+
+    async fn presence(&self, location: &Location) -> Result<Presence, BackendError> {
+        self.inner.presence(location).await
+    }
+
+    async fn list(
+        &self,
+        after: Option<(GroupId, SealedId)>,
+        limit: usize,
+    ) -> Result<Vec<StoredChunk>, BackendError> {
+        self.inner.list(after, limit).await
+    }
+}
+
+impl Service {
+    pub async fn start() -> Self {
+        Self::start_with(HttpConfig { body_idle_timeout: Duration::from_secs(20), ..HttpConfig::default() }).await
+    }
+
+    pub async fn start_with(http: HttpConfig) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", dir.path().join("catalog.sqlite").display());
+        let db = Db::open(&DbConfig::new(url).create()).await.unwrap();
+        let catalog = Catalog::open(db.clone()).await.unwrap();
+        let kek = Kek::load_or_create(dir.path().join("kek")).unwrap();
+        let keyring = Keyring::open(db.clone(), kek).await.unwrap();
+        let accounts = Accounts::open(db, keyring.clone(), AccountsConfig::default()).await.unwrap();
+        let backend = Arc::new(FaultyBackend::default());
+        let backends: Backends =
+            Arc::new(BTreeMap::from([("main".to_owned(), Arc::clone(&backend) as Arc<dyn Backend>)]));
+        let tier = Tier { backend: "main".into(), cold: false };
+        // Small chunks, so that small bodies have many.
+        let chunker = ChunkerConfig { min: 4 << 10, avg: 16 << 10, max: 64 << 10 };
+        let ingest = IngestConfig { chunker, flush_entries: 16, ..IngestConfig::default() };
+        let gateway = S3Gateway {
+            classes: StorageClasses::new([("STANDARD".to_owned(), tier)], &backends).unwrap(),
+            ingest: Ingest::new(catalog.clone(), ingest),
+            retrieve: Retrieve::new(catalog.clone(), backends, RetrieveConfig::default()),
+            catalog: catalog.clone(),
+            accounts: accounts.clone(),
+            keyring,
+            region: REGION.into(),
+        };
+        let server = Server::bind("127.0.0.1:0".parse().unwrap(), None, http).await.unwrap();
+        let address = server.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let domains = vec!["s3.test".to_owned()];
+        tokio::spawn(server.run(service(gateway, ServiceConfig { domains }), stop.clone()));
+        let mut clients = Vec::new();
+        for name in ["AKIATESTA", "AKIATESTB"] {
+            let user = accounts.create_user(&format!("{name}@test.org"), name, Plan::Unlimited).await.unwrap();
+            accounts.create_key(user.id, Some((name.to_owned(), SECRET.to_owned()))).await.unwrap();
+            let client = Client { address, access_key: name.into(), secret: SECRET.into() };
+            clients.push((client, user.id));
+        }
+        let (other, _) = clients.pop().unwrap();
+        let (client, account) = clients.pop().unwrap();
+        client.put("/bucket", b"").await.expect(200);
+        let _stop = stop.drop_guard();
+        Self { accounts, catalog, backend, client, other, account, _dir: dir, _stop }
+    }
+}
+
+/// Bytes that do not compress, the same for the same seed.
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut step = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..len).map(|_| step()).collect()
+}
