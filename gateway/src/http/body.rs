@@ -53,7 +53,9 @@ impl Body for RequestBody {
             Some(Ok(frame)) => this.trace.received(frame.data_ref().map_or(0, Bytes::len)),
             Some(Err(_)) | None => this.inner = None,
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(|error| io::Error::new(io::ErrorKind::UnexpectedEof, error))))
+        Poll::Ready(
+            frame.map(|frame| frame.map_err(|error| io::Error::new(io::ErrorKind::UnexpectedEof, error))),
+        )
     }
 
     fn is_end_stream(&self) -> bool {

@@ -240,7 +240,9 @@ impl Cutter {
     fn push(&mut self, batch: &Batch) {
         let Self { chunker, key, cut } = self;
         for piece in batch.iter() {
-            chunker.push(piece, &mut |plaintext| cut.push(CutChunk { id: chunk_id(key, &plaintext), plaintext }));
+            chunker.push(piece, &mut |plaintext| {
+                cut.push(CutChunk { id: chunk_id(key, &plaintext), plaintext })
+            });
         }
     }
 

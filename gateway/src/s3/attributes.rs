@@ -96,7 +96,8 @@ impl Attributes {
         if len > METADATA_LEN_MAX {
             return Err(s3_error!(MetadataTooLarge));
         }
-        self.metadata = metadata.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+        self.metadata =
+            metadata.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
         Ok(())
     }
 
@@ -120,8 +121,7 @@ macro_rules! attributes_of {
     ($input:expr) => {{
         let mut attributes = $crate::s3::attributes::Attributes::empty();
         attributes.content_type = $input.content_type.take();
-        attributes.content_encoding =
-            $crate::s3::attributes::stored_encoding($input.content_encoding.take());
+        attributes.content_encoding = $crate::s3::attributes::stored_encoding($input.content_encoding.take());
         attributes.content_disposition = $input.content_disposition.take();
         attributes.content_language = $input.content_language.take();
         attributes.cache_control = $input.cache_control.take();

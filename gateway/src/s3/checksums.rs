@@ -75,7 +75,9 @@ impl Algorithm {
     /// The algorithm that a request names.
     pub fn parse(name: &ChecksumAlgorithm) -> S3Result<Self> {
         let known = Self::ALL.into_iter().find(|algorithm| algorithm.name() == name.as_str());
-        known.ok_or_else(|| s3_error!(InvalidRequest, "Checksum algorithm {} is not supported.", name.as_str()))
+        known.ok_or_else(|| {
+            s3_error!(InvalidRequest, "Checksum algorithm {} is not supported.", name.as_str())
+        })
     }
 
     /// As the protocol library wants it.
@@ -275,7 +277,8 @@ fn unsupported(name: &str) -> S3Error {
 
 fn malformed_trailer() -> S3Error {
     let code = S3ErrorCode::Custom("MalformedTrailerError".into());
-    let mut error = S3Error::with_message(code, "The request contained trailing data that was not well-formed.");
+    let mut error =
+        S3Error::with_message(code, "The request contained trailing data that was not well-formed.");
     error.set_status_code(http::StatusCode::BAD_REQUEST);
     error
 }

@@ -89,7 +89,8 @@ impl S3Gateway {
         // A class that the configuration has dropped cannot be compared: write into the new one.
         let from = self.classes.named(&source.version.storage_class).ok();
         let same_backend = from.is_some_and(|from| from.backend_name == write.class.backend_name);
-        let same_checksum = wanted.is_none_or(|wanted| checksum.as_ref().is_some_and(|sum| sum.algorithm == wanted));
+        let same_checksum =
+            wanted.is_none_or(|wanted| checksum.as_ref().is_some_and(|sum| sum.algorithm == wanted));
         if !(same_domain && same_backend && same_checksum) {
             return self.rewrite(source, bucket, write, wanted).await;
         }
@@ -192,7 +193,8 @@ struct CopyWrite<'a> {
 
 fn check_supported(input: &CopyObjectInput) -> S3Result<()> {
     check_acl(input.acl.as_ref())?;
-    let customer = input.sse_customer_algorithm.as_deref().or(input.copy_source_sse_customer_algorithm.as_deref());
+    let customer =
+        input.sse_customer_algorithm.as_deref().or(input.copy_source_sse_customer_algorithm.as_deref());
     check_encryption(input.server_side_encryption.as_ref(), customer)?;
     check_lock(input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some())?;
     if input.tagging.as_deref().is_some_and(|tags| !tags.is_empty()) {

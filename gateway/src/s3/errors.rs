@@ -79,7 +79,8 @@ pub(super) fn backend(error: BackendError) -> S3Error {
     match error {
         error @ BackendError::Full => full(error),
         error @ BackendError::Unavailable { .. } => unavailable(error),
-        error @ (BackendError::NotFound { .. } | BackendError::Lost { .. } | BackendError::Corrupt { .. }) => {
+        error
+        @ (BackendError::NotFound { .. } | BackendError::Lost { .. } | BackendError::Corrupt { .. }) => {
             let mut lost = internal(error);
             lost.set_message("The object's data cannot be read.");
             lost

@@ -41,7 +41,15 @@ mod tests {
         assert_eq!(bucket("b.s3.example.com:9000").as_deref(), Some("b"));
         assert_eq!(bucket("a.b.S3.example.com").as_deref(), Some("a.b"));
         assert_eq!(bucket("b.localhost").as_deref(), Some("b"));
-        for host in ["s3.example.com", "xs3.example.com", ".s3.example.com", "localhost:9000", "127.0.0.1:9000", "[::1]:9000", "other.org"] {
+        for host in [
+            "s3.example.com",
+            "xs3.example.com",
+            ".s3.example.com",
+            "localhost:9000",
+            "127.0.0.1:9000",
+            "[::1]:9000",
+            "other.org",
+        ] {
             assert_eq!(bucket(host), None, "{host}");
         }
     }

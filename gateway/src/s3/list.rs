@@ -68,7 +68,9 @@ fn percent_encode(bytes: &[u8]) -> String {
 /// The size of a page, 0 to 1,000.
 pub(super) fn page_limit(asked: Option<i32>, name: &str) -> S3Result<i32> {
     match asked.unwrap_or(PAGE_MAX) {
-        asked if asked < 0 => Err(s3_error!(InvalidArgument, "Argument {name} must be an integer between 0 and {}", i32::MAX)),
+        asked if asked < 0 => {
+            Err(s3_error!(InvalidArgument, "Argument {name} must be an integer between 0 and {}", i32::MAX))
+        }
         asked => Ok(asked.min(PAGE_MAX)),
     }
 }

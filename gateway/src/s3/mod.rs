@@ -90,7 +90,8 @@ fn owner(account: datamesh_types::AccountId) -> Owner {
 }
 
 fn parse_version_id(id: Option<&str>) -> S3Result<Option<VersionId>> {
-    let parse = |text: &str| text.parse().map_err(|_| s3_error!(InvalidArgument, "Invalid version id specified"));
+    let parse =
+        |text: &str| text.parse().map_err(|_| s3_error!(InvalidArgument, "Invalid version id specified"));
     id.filter(|text| !text.is_empty()).map(parse).transpose()
 }
 

@@ -132,9 +132,10 @@ impl S3Gateway {
     ) -> S3Result<Selection> {
         let whole = 0..version.size;
         match (range, part_number) {
-            (Some(_), Some(_)) => {
-                Err(s3_error!(InvalidRequest, "Cannot specify both Range header and partNumber query parameter"))
-            }
+            (Some(_), Some(_)) => Err(s3_error!(
+                InvalidRequest,
+                "Cannot specify both Range header and partNumber query parameter"
+            )),
             (Some(range), None) => {
                 let range = ranges::select(range, version.size)?;
                 Ok(Selection { range, partial: true, parts_count: None, checksum: None })
@@ -156,8 +157,10 @@ impl S3Gateway {
     ) -> S3Result<Selection> {
         let number = super::multipart::part_number(number)?;
         let invalid = || {
-            let mut error =
-                S3Error::with_message(S3ErrorCode::Custom("InvalidPartNumber".into()), "The requested partnumber is not satisfiable");
+            let mut error = S3Error::with_message(
+                S3ErrorCode::Custom("InvalidPartNumber".into()),
+                "The requested partnumber is not satisfiable",
+            );
             error.set_status_code(http::StatusCode::RANGE_NOT_SATISFIABLE);
             error
         };

@@ -40,7 +40,10 @@ impl Promise {
     /// Checks it against what was read, and returns the checksum to store.
     pub(super) fn verify(&self, ingested: &Ingested) -> S3Result<StoredChecksum> {
         if self.md5.is_some_and(|md5| md5 != ingested.md5) {
-            return Err(s3_error!(BadDigest, "The Content-MD5 you specified did not match what we received."));
+            return Err(s3_error!(
+                BadDigest,
+                "The Content-MD5 you specified did not match what we received."
+            ));
         }
         let algorithm = self.checksum.algorithm;
         let value = algorithm.pick(ingested.sums.clone()).ok_or_else(|| s3_error!(InternalError))?;
@@ -129,7 +132,7 @@ impl S3Gateway {
 impl S3Gateway {
     /// Gives quota back inside the commit of a deletion.
     pub(super) fn release(&self) -> Arc<dyn CommitHook> {
-        Arc::new(self.accounts.release_hook())
+        self.accounts.release_hook()
     }
 }
 

@@ -30,7 +30,10 @@ pub fn select_source(header: &str, size: u64) -> S3Result<Range<u64>> {
     let parsed = s3s::dto::Range::parse(header).map_err(|_| malformed())?;
     let s3s::dto::Range::Int { first, last: Some(last) } = parsed else { return Err(malformed()) };
     if last >= size {
-        return Err(s3_error!(InvalidRange, "Range specified is not valid for source object of size: {size}"));
+        return Err(s3_error!(
+            InvalidRange,
+            "Range specified is not valid for source object of size: {size}"
+        ));
     }
     Ok(first..last + 1)
 }
@@ -55,7 +58,9 @@ mod tests {
 
     #[test]
     fn a_range_that_selects_nothing_is_refused() {
-        for (header, size) in [("bytes=10-", 10), ("bytes=10-20", 10), ("bytes=-0", 10), ("bytes=0-0", 0), ("bytes=-5", 0)] {
+        for (header, size) in
+            [("bytes=10-", 10), ("bytes=10-20", 10), ("bytes=-0", 10), ("bytes=0-0", 0), ("bytes=-5", 0)]
+        {
             assert_eq!(select_text(header, size), None, "{header} of {size}");
         }
     }

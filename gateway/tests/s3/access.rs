@@ -66,7 +66,8 @@ async fn presigned_urls_work_until_they_expire_and_only_as_signed() {
     service.client.put("/bucket/key", b"body").await.expect(200);
     let address = service.client.address;
     let fetch = |method: &str, target: &str, extra: &str| {
-        let request = format!("{method} {target} HTTP/1.1\r\nhost: {address}\r\n{extra}connection: close\r\n\r\n");
+        let request =
+            format!("{method} {target} HTTP/1.1\r\nhost: {address}\r\n{extra}connection: close\r\n\r\n");
         async move { exchange(address, request.as_bytes()).await }
     };
     let good = service.client.presigned("GET", "/bucket/key", 0, 60);

@@ -28,11 +28,15 @@ async fn declared_digests_are_verified_and_wrong_ones_store_nothing() {
         let wrong = crc32(&noise(2, size));
         let md5 = STANDARD.encode(Md5::digest(&body));
         let wrong_md5 = STANDARD.encode(Md5::digest(noise(2, size)));
-        for (header, value) in [("x-amz-checksum-crc32", wrong.as_str()), ("content-md5", wrong_md5.as_str())] {
+        for (header, value) in [("x-amz-checksum-crc32", wrong.as_str()), ("content-md5", wrong_md5.as_str())]
+        {
             client.send("PUT", &target, &[(header, value)], &body).await.expect_error(400, "BadDigest");
             client.get(&target).await.expect_error(404, "NoSuchKey");
         }
-        client.send("PUT", &target, &[("content-md5", "abc")], &body).await.expect_error(400, "InvalidDigest");
+        client
+            .send("PUT", &target, &[("content-md5", "abc")], &body)
+            .await
+            .expect_error(400, "InvalidDigest");
         let headers = [("x-amz-checksum-crc32", right.as_str()), ("content-md5", md5.as_str())];
         let put = client.send("PUT", &target, &headers, &body).await.expect(200);
         assert_eq!(put.header("x-amz-checksum-crc32"), Some(right.as_str()));

@@ -44,7 +44,9 @@ async fn parts_become_one_object_and_completing_can_be_repeated() {
     assert!(client.get("/bucket?uploads").await.expect(200).text().contains(&upload));
 
     complete(client, &upload, &[(7, &two), (3, &one)]).await.expect_error(400, "InvalidPartOrder");
-    complete(client, &upload, &[(3, "\"00000000000000000000000000000000\"")]).await.expect_error(400, "InvalidPart");
+    complete(client, &upload, &[(3, "\"00000000000000000000000000000000\"")])
+        .await
+        .expect_error(400, "InvalidPart");
     complete(client, &upload, &[(4, &one)]).await.expect_error(400, "InvalidPart");
     let done = complete(client, &upload, &[(3, &one), (7, &two)]).await.expect(200);
     let digests = [Md5::digest(&first), Md5::digest(&second)].concat();

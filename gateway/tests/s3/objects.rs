@@ -10,14 +10,14 @@ fn md5_hex(bytes: &[u8]) -> String {
 
 /// Around each place where the write path changes its ways.
 const SIZES: [usize; 9] = [
-    0,          // no bytes, no chunk
-    1,          // the least
-    8 << 10,    // the largest that the catalog keeps
-    8193,       // the smallest that is a chunk
-    64 << 10,   // one chunk of the largest size
-    1 << 20,    // one batch
+    0,        // no bytes, no chunk
+    1,        // the least
+    8 << 10,  // the largest that the catalog keeps
+    8193,     // the smallest that is a chunk
+    64 << 10, // one chunk of the largest size
+    1 << 20,  // one batch
     (1 << 20) + 1,
-    3_000_000,  // several batches and flushes
+    3_000_000, // several batches and flushes
     7_654_321,
 ];
 
@@ -123,7 +123,10 @@ async fn listings_page_through_keys_and_prefixes_in_order() {
         client.put(&format!("/bucket/{key}"), b"x").await.expect(200);
     }
     let all = client.get("/bucket?list-type=2").await.expect(200);
-    assert_eq!((all.element("KeyCount").as_deref(), all.element("IsTruncated").as_deref()), (Some("6"), Some("false")));
+    assert_eq!(
+        (all.element("KeyCount").as_deref(), all.element("IsTruncated").as_deref()),
+        (Some("6"), Some("false"))
+    );
     let mut seen = Vec::new();
     let mut query = "/bucket?list-type=2&delimiter=%2F&max-keys=2".to_owned();
     loop {

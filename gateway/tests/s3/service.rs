@@ -79,7 +79,8 @@ impl Backend for FaultyBackend {
 
 impl Service {
     pub async fn start() -> Self {
-        Self::start_with(HttpConfig { body_idle_timeout: Duration::from_secs(20), ..HttpConfig::default() }).await
+        Self::start_with(HttpConfig { body_idle_timeout: Duration::from_secs(20), ..HttpConfig::default() })
+            .await
     }
 
     pub async fn start_with(http: HttpConfig) -> Self {
@@ -113,7 +114,8 @@ impl Service {
         tokio::spawn(server.run(service(gateway, ServiceConfig { domains }), stop.clone()));
         let mut clients = Vec::new();
         for name in ["AKIATESTA", "AKIATESTB"] {
-            let user = accounts.create_user(&format!("{name}@test.org"), name, Plan::Unlimited).await.unwrap();
+            let user =
+                accounts.create_user(&format!("{name}@test.org"), name, Plan::Unlimited).await.unwrap();
             accounts.create_key(user.id, Some((name.to_owned(), SECRET.to_owned()))).await.unwrap();
             let client = Client { address, access_key: name.into(), secret: SECRET.into() };
             clients.push((client, user.id));

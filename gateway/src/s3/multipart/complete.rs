@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use datamesh_catalog::{CatalogError, CompleteUpload, CompletedPart, Part, Upload, UploadId};
 use md5::{Digest, Md5};
 use s3s::dto::{
-    ChecksumType, CompleteMultipartUploadInput, CompleteMultipartUploadOutput,
-    CompletedPart as NamedPart,
+    ChecksumType, CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart as NamedPart,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
@@ -44,7 +43,8 @@ impl S3Gateway {
             let stored = self.stored_parts(bucket.id, &key, &upload).await?;
             let chosen = choose(&named, &stored)?;
             let values = chosen.iter().map(|part| (first_value(part, planned.algorithm), part.size));
-            let known: Option<Vec<(String, u64)>> = values.map(|(value, size)| Some((value?, size))).collect();
+            let known: Option<Vec<(String, u64)>> =
+                values.map(|(value, size)| Some((value?, size))).collect();
             let checksum = known.and_then(|known| {
                 let parts = known.iter().map(|(value, size)| (value.as_str(), *size));
                 checksums::combine(planned.algorithm, planned.kind, parts)

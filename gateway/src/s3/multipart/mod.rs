@@ -60,7 +60,8 @@ fn plan_checksum(input: &CreateMultipartUploadInput) -> S3Result<PlannedChecksum
     let kind = match (algorithm, asked) {
         (Algorithm::Crc64nvme, None | Some(ChecksumType::FULL_OBJECT))
         | (Algorithm::Crc32 | Algorithm::Crc32c, Some(ChecksumType::FULL_OBJECT)) => Kind::FullObject,
-        (Algorithm::Crc64nvme, Some(_)) | (Algorithm::Sha1 | Algorithm::Sha256, Some(ChecksumType::FULL_OBJECT)) => {
+        (Algorithm::Crc64nvme, Some(_))
+        | (Algorithm::Sha1 | Algorithm::Sha256, Some(ChecksumType::FULL_OBJECT)) => {
             return Err(s3_error!(
                 InvalidRequest,
                 "The {} checksum type cannot be used with the {} checksum algorithm.",
@@ -69,7 +70,9 @@ fn plan_checksum(input: &CreateMultipartUploadInput) -> S3Result<PlannedChecksum
             ));
         }
         (_, None | Some(ChecksumType::COMPOSITE)) => Kind::Composite,
-        (_, Some(_)) => return Err(s3_error!(InvalidRequest, "Value for x-amz-checksum-type header is invalid.")),
+        (_, Some(_)) => {
+            return Err(s3_error!(InvalidRequest, "Value for x-amz-checksum-type header is invalid."));
+        }
     };
     Ok(PlannedChecksum { algorithm, kind, declared })
 }
@@ -122,7 +125,8 @@ impl S3Gateway {
         let bucket = self.bucket(&identity, &input.bucket, Action::Write, expected_owner).await?;
         let upload = parse_upload_id(&input.upload_id)?;
         let hook = self.release();
-        let aborted = self.catalog.abort_upload(bucket.id, input.key.as_bytes(), upload, now_ms(), hook).await;
+        let aborted =
+            self.catalog.abort_upload(bucket.id, input.key.as_bytes(), upload, now_ms(), hook).await;
         aborted.map_err(errors::catalog)?;
         Ok(S3Response::new(AbortMultipartUploadOutput::default()))
     }

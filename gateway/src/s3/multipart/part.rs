@@ -86,7 +86,8 @@ impl S3Gateway {
         let hasher = hasher(planned.algorithm, planned.algorithm);
         let body = self.source_body(&source, range).await?;
         let verify = |ingested: &Ingested| {
-            let value = planned.algorithm.pick(ingested.sums.clone()).ok_or_else(|| s3_error!(InternalError))?;
+            let value =
+                planned.algorithm.pick(ingested.sums.clone()).ok_or_else(|| s3_error!(InternalError))?;
             Ok(StoredChecksum { algorithm: planned.algorithm, value, kind: Kind::FullObject })
         };
         let (part, checksum) = self.store_part(target, body, len, hasher, verify).await?;
