@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustix::buffer::spare_capacity;
 use rustix::fs::Advice;
+use rustix::io::{ReadWriteFlags, preadv2};
 
 use crate::format::{Origin, RECORD_HEADER_LEN};
 use crate::index::{Entry, SegmentMeta};
@@ -216,6 +217,15 @@ pub(crate) fn read_at(file: &File, offset: u64, len: usize) -> io::Result<Vec<u8
     }
     bytes.truncate(len);
     Ok(bytes)
+}
+
+/// Reads the payload that `entry` points to if all of it is in the page cache, without waiting for the disk.
+pub(crate) fn read_cached_payload(file: &File, entry: &Entry) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; entry.len as usize];
+    let offset = u64::from(entry.offset) + RECORD_HEADER_LEN;
+    // Any error, and a file system that cannot tell, mean the same: read it the other way.
+    let read = preadv2(file, &mut [IoSliceMut::new(&mut bytes)], offset, ReadWriteFlags::NOWAIT);
+    (read.ok()? == bytes.len()).then_some(bytes)
 }
 
 /// Asks the kernel to forget its copy, so that the next read shows what the disk holds.

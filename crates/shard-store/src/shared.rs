@@ -14,11 +14,14 @@ use crate::error::StoreError;
 use crate::format::{StoreId, payload_crc};
 use crate::host::Host;
 use crate::index::{Entry, Index};
-use crate::segment::{SegmentTable, forget_cached, read_payload};
+use crate::segment::{SegmentTable, forget_cached, read_cached_payload, read_payload};
 
 /// A read that raced with compaction looks the shard up again. More than a few rounds mean that the table and
 /// the index disagree.
 const LOOKUPS_MAX: usize = 8;
+/// Cached shards up to this length are read on the caller's thread: copying and checking them takes some 15 us,
+/// as long as handing the work to another thread and back.
+const AT_ONCE_MAX_BYTES: u32 = 64 << 10;
 
 /// The common state of a store. Only the writer's thread changes the index and the table.
 pub(crate) struct Shared {
@@ -80,6 +83,20 @@ impl Shared {
     /// The shard's bytes, verified.
     pub(crate) fn read(&self, id: ShardId) -> Result<Bytes, StoreError> {
         self.read_with(id, false)
+    }
+
+    /// The shard's bytes, verified, if that takes so little time that a thread switch would cost more: `None`
+    /// when the shard is large, not in the page cache, or not as it should be.
+    pub(crate) fn read_at_once(&self, id: ShardId) -> Result<Option<Bytes>, StoreError> {
+        let entry = self.index.get(&id)?.ok_or(StoreError::NotFound { id })?;
+        if entry.len > AT_ONCE_MAX_BYTES {
+            return Ok(None);
+        }
+        let segment = self.table.get(entry.file);
+        let data = segment
+            .and_then(|segment| self.table.open(&segment).ok())
+            .and_then(|file| read_cached_payload(&file, &entry));
+        Ok(data.filter(|data| payload_crc(&id, data) == entry.crc).map(Bytes::from))
     }
 
     /// What the disk, not the page cache, holds of the shard; and its length.

@@ -125,7 +125,10 @@ impl ShardStore {
     ///
     /// [`StoreError::NotFound`]; [`StoreError::Corrupt`] when the bytes are damaged or cannot be read.
     pub async fn get(&self, id: ShardId) -> Result<Bytes, StoreError> {
-        self.on_disk(move |shared| shared.read(id)).await
+        match self.shared.read_at_once(id)? {
+            Some(data) => Ok(data),
+            None => self.on_disk(move |shared| shared.read(id)).await,
+        }
     }
 
     /// `len` of the shard's bytes from `offset` on, fewer at its end. The whole shard is read and verified.
