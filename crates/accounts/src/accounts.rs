@@ -31,7 +31,7 @@ impl Default for AccountsConfig {
         Self {
             lease_bytes: 64 * MIB,
             lease_objects: 64,
-            reservation_ttl: Duration::from_secs(60),
+            reservation_ttl: Duration::from_mins(1),
             clock: Arc::new(SystemClock),
         }
     }

@@ -86,6 +86,14 @@ impl Amount {
         Self { bytes: clamp(bytes), objects: clamp(objects) }
     }
 
+    /// One of the two, as it is shown.
+    pub(crate) fn of(self, dimension: Dimension) -> u64 {
+        match dimension {
+            Dimension::Bytes => self.bytes.max(0) as u64,
+            Dimension::Objects => self.objects.max(0) as u64,
+        }
+    }
+
     pub(crate) const fn is_zero(self) -> bool {
         self.bytes == 0 && self.objects == 0
     }
@@ -137,13 +145,12 @@ impl Quota {
     fn exceeded(&self, requested: Amount) -> AccountsError {
         let objects_fit = self.room().objects >= requested.objects;
         let (dimension, index) = if objects_fit { (Dimension::Bytes, 0) } else { (Dimension::Objects, 1) };
-        let pick = |amount: Amount| (if objects_fit { amount.bytes } else { amount.objects }).max(0) as u64;
         AccountsError::QuotaExceeded {
             dimension,
             limit: self.maximum[index].unwrap_or(i64::MAX) as u64,
-            used: pick(self.used),
-            reserved: pick(self.reserved),
-            requested: pick(requested),
+            used: self.used.of(dimension),
+            reserved: self.reserved.of(dimension),
+            requested: requested.of(dimension),
         }
     }
 }

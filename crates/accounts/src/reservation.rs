@@ -69,8 +69,8 @@ impl Accounts {
         let amount = Amount::new(bytes, objects);
         let row = self.acquire(&lease, amount, None).await?.unwrap_or_default();
         let held = if row.is_some() { amount } else { Amount::default() };
-        let hold = Mutex::new(Hold { row, held, paid: Amount::default() });
-        Ok(Reservation { accounts: self.clone(), lease, hold })
+        let state = Hold { row, held, paid: Amount::default() };
+        Ok(Reservation { accounts: self.clone(), lease, hold: Mutex::new(state) })
     }
 
     /// A hook for commits that only delete: it records the change, which is always allowed when nothing grows.
@@ -114,6 +114,11 @@ impl Accounts {
                 Err(AccountsError::QuotaExceeded { .. }) if !expired_others => {
                     expired_others = true;
                     self.expire_of(lease.account).await?;
+                }
+                Err(AccountsError::QuotaExceeded { dimension, limit, used, reserved, .. }) => {
+                    // The caller knows what it asked for, not what of it was still missing.
+                    let requested = amount.of(dimension);
+                    return Err(AccountsError::QuotaExceeded { dimension, limit, used, reserved, requested });
                 }
                 Err(error) => return Err(error),
             }

@@ -94,13 +94,11 @@ impl Accounts {
     pub async fn find_user(&self, email_or_id: &str) -> Result<Option<User>, AccountsError> {
         const BY_EMAIL: &str =
             "SELECT id, domain, email, name, plan, created_at_ms FROM account WHERE email_hash = $1";
-        match email_or_id.parse::<AccountId>() {
-            Ok(account) => self.user(account).await,
-            Err(_) => {
-                let hash = self.keyring().email_hash(email_or_id.trim()).await?;
-                self.one_user(BY_EMAIL, hash.into()).await
-            }
+        if let Ok(account) = email_or_id.parse::<AccountId>() {
+            return self.user(account).await;
         }
+        let hash = self.keyring().email_hash(email_or_id.trim()).await?;
+        self.one_user(BY_EMAIL, hash.into()).await
     }
 
     async fn one_user(&self, sql: &'static str, param: Value) -> Result<Option<User>, AccountsError> {

@@ -86,7 +86,22 @@ async fn main() -> Result<(), DbError> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "sqlite:/tmp/datamesh-rates.sqlite".to_owned());
     let db = Db::open(&DbConfig::new(url).create()).await?;
     db.migrate("rates", SCHEMA).await?;
-    println!("writes/s, {CALLERS} callers, 5 statements each: {}", writes(&db).await / RUN.as_secs());
-    println!("point reads/s, 1 caller: {}", reads(&db).await / RUN.as_secs());
+    let before = cpu_ms();
+    let written = writes(&db).await;
+    report("writes, 16 callers, 5 statements each", written, cpu_ms() - before);
+    let before = cpu_ms();
+    let read = reads(&db).await;
+    report("point reads, 1 caller", read, cpu_ms() - before);
     Ok(())
+}
+
+fn report(what: &str, done: u64, cpu_ms: u64) {
+    println!("{what}: {}/s, {} us of CPU each", done / RUN.as_secs(), cpu_ms * 1_000 / done.max(1));
+}
+
+/// User and system time of this process, from Linux's clock ticks of 10 ms.
+fn cpu_ms() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() * 10
 }
