@@ -46,7 +46,9 @@ impl Inner {
             .buffer_unordered(NODES_AT_ONCE);
         while let Some((result, batch)) = calls.next().await {
             if result.is_err() {
-                batch.iter().for_each(|(at, _)| *unconfirmed.entry(*at).or_default() += 1);
+                for (at, _) in &batch {
+                    *unconfirmed.entry(*at).or_default() += 1;
+                }
             }
         }
         for (at, nodes) in unconfirmed {

@@ -235,7 +235,9 @@ mod tests {
         let groups = plan_groups(&refs, &[], profile, 4, &mut StdRng::seed_from_u64(1));
         assert_eq!(groups.len(), 4);
         let mut loads = Loads::new();
-        groups.iter().for_each(|nodes| count_in(&mut loads, nodes, profile));
+        for nodes in &groups {
+            count_in(&mut loads, nodes, profile);
+        }
         assert!(loads.values().all(|load| *load == Load { groups: 4, data: 2 }), "{loads:?}");
     }
 
@@ -307,7 +309,9 @@ mod tests {
                 return Ok(());
             }
             let mut loads = Loads::new();
-            groups.iter().for_each(|nodes| count_in(&mut loads, nodes, profile));
+            for nodes in &groups {
+            count_in(&mut loads, nodes, profile);
+        }
             for member in &members {
                 prop_assert!(loads[&member.node].groups >= per_node);
             }

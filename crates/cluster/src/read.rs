@@ -147,11 +147,10 @@ impl<'a> Gathering<'a> {
         location: Location,
         without: &[u8],
     ) -> Self {
-        let untried = |index: usize| match without.contains(&(index as u8)) {
-            // Known to be bad, so it counts as a definite answer and is never asked for.
-            true => Piece::Failed { failure: Failure::Corrupt, tries: u32::MAX },
-            false => Piece::Untried,
-        };
+        // What is known to be bad counts as a definite answer and is never asked for.
+        let known_bad = || Piece::Failed { failure: Failure::Corrupt, tries: u32::MAX };
+        let untried =
+            |index: usize| if without.contains(&(index as u8)) { known_bad() } else { Piece::Untried };
         let total = group.profile.total();
         Self {
             calls,
@@ -238,7 +237,9 @@ impl<'a> Gathering<'a> {
         }
         sleep(*pause).await;
         *pause *= 2;
-        again.into_iter().for_each(|index| self.ask(index));
+        for index in again {
+            self.ask(index);
+        }
         true
     }
 

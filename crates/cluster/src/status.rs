@@ -117,13 +117,17 @@ impl Inner {
         // What the last scan could not restore is often recorded too; the larger number is the better guess.
         let scanned = self.ledger.scanned(group.id);
         let shards_missing = recorded.max(scanned.as_ref().map_or(0, |found| found.short));
-        let lost = scanned.is_some_and(|found| found.lost > 0);
+        let lost = scanned.as_ref().is_some_and(|found| found.lost > 0);
+        // A sealed group without chunks has nothing to lose.
+        let empty = group.state == GroupState::Sealed
+            && recorded == 0
+            && scanned.is_some_and(|found| found.chunks == 0);
         GroupStatus {
             id: group.id,
             profile: group.profile,
             nodes: group.nodes.clone(),
             state: group.state,
-            below_target: !down.is_empty() || shards_missing > 0 || lost,
+            below_target: !empty && (!down.is_empty() || shards_missing > 0 || lost),
             down,
             shards_missing,
         }

@@ -38,9 +38,8 @@ struct Refusal {
 
 impl Inner {
     pub(crate) async fn put(&self, sealed: SealedId, bytes: Bytes) -> Result<Placed, ClusterError> {
-        let sealed_len = match u32::try_from(bytes.len()) {
-            Ok(len @ 1..) => len,
-            _ => return Err(ClusterError::InvalidLength { bytes: bytes.len() }),
+        let Ok(sealed_len @ 1..) = u32::try_from(bytes.len()) else {
+            return Err(ClusterError::InvalidLength { bytes: bytes.len() });
         };
         let mut tried = HashSet::new();
         let mut error = ClusterError::NoOpenGroup;

@@ -90,7 +90,10 @@ async fn deleting_is_idempotent_and_hits_only_its_own_chunk(backend: &Arc<dyn Ba
     }
     assert!(backend.delete(&[]).await.is_empty());
     let result = backend.get(&dropped).await;
-    assert!(matches!(result, Err(BackendError::NotFound { sealed }) if sealed == dropped.sealed), "{result:?}");
+    assert!(
+        matches!(result, Err(BackendError::NotFound { sealed }) if sealed == dropped.sealed),
+        "{result:?}"
+    );
     let presence = backend.presence(&dropped).await.expect("asking is no error");
     assert!(presence.good == 0 && presence.lost(), "{presence:?}");
     assert_eq!(backend.get(&kept).await.expect("it was not deleted"), bytes);

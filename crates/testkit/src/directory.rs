@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use datamesh_cluster::{
-    DirectoryError, GroupChunk, GroupDirectory, GroupRecord, GroupState, Placed,
-};
+use datamesh_cluster::{DirectoryError, GroupChunk, GroupDirectory, GroupRecord, GroupState, Placed};
 use datamesh_types::{GroupId, NodeId, Profile, SealedId};
 
 #[derive(Debug, Default)]
@@ -81,7 +79,11 @@ impl GroupDirectory for MemoryDirectory {
         Ok(self.lock().groups.values().cloned().collect())
     }
 
-    async fn create_group(&self, profile: Profile, nodes: Vec<NodeId>) -> Result<GroupRecord, DirectoryError> {
+    async fn create_group(
+        &self,
+        profile: Profile,
+        nodes: Vec<NodeId>,
+    ) -> Result<GroupRecord, DirectoryError> {
         let mut tables = self.lock();
         let id = GroupId(tables.groups.len() as u64 + 1);
         let record = GroupRecord { id, profile, nodes, state: GroupState::Open, epoch: 1 };

@@ -112,7 +112,9 @@ impl MemoryMesh {
     /// Connected, empty, healthy nodes for every member of the map.
     pub fn new(map: &NetworkMap) -> Self {
         let mesh = Self::default();
-        map.members.iter().for_each(|member| mesh.add(member.node));
+        for member in &map.members {
+            mesh.add(member.node);
+        }
         mesh.set_now_ms(1_000_000_000_000);
         mesh
     }
@@ -152,7 +154,7 @@ impl MemoryMesh {
 
     /// Stops a node from answering anything; releasing it lets the calls that wait go on.
     pub fn set_stalled(&self, node: NodeId, stalled: bool) {
-        self.change(node, |node| drop(node.stalled.send_replace(stalled)));
+        self.change(node, |node| node.stalled.send_replace(stalled));
     }
 
     /// Sets how much a node takes.
@@ -300,7 +302,9 @@ impl ShardTransport for MemoryMesh {
     async fn delete_shards(&self, node: NodeId, ids: &[ShardId]) -> Result<(), TransportError> {
         self.shared.deletes.fetch_add(ids.len() as u64, Ordering::Relaxed);
         self.call(node, |state| {
-            ids.iter().for_each(|id| drop(state.shards.remove(id)));
+            for id in ids {
+                state.shards.remove(id);
+            }
             Ok(())
         })
         .await

@@ -33,6 +33,15 @@ pub use report::{
 /// Chunks with recorded gaps that one pass looks at.
 const RECORDED_MAX: usize = 10_000;
 
+/// A chunk that is known to be short, or may be.
+struct Gap {
+    location: Location,
+    /// Shard indices that the directory says are missing.
+    recorded: Vec<u8>,
+    /// Shard indices that a read found bad.
+    suspected: Vec<u8>,
+}
+
 impl Inner {
     pub(crate) async fn repair_pass(&self, request: RepairRequest) -> Result<RepairReport, ClusterError> {
         let mut pass = self.ledger.begin(request).ok_or(ClusterError::RepairRunning)?;
@@ -57,18 +66,20 @@ impl Inner {
 
     /// Chunks with shards that the directory or a read says are missing.
     async fn repair_recorded(&self, pass: &mut Pass<'_>) -> Result<(), ClusterError> {
-        let mut gaps: BTreeMap<GroupId, Vec<(Location, Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+        let mut gaps: BTreeMap<GroupId, Vec<Gap>> = BTreeMap::new();
         for (location, indices) in self.suspects.take() {
-            gaps.entry(location.group).or_default().push((location, Vec::new(), indices));
+            let gap = Gap { location, recorded: Vec::new(), suspected: indices };
+            gaps.entry(location.group).or_default().push(gap);
         }
         for chunk in self.directory.chunks_missing_shards(RECORDED_MAX).await? {
-            gaps.entry(chunk.location.group).or_default().push((chunk.location, chunk.missing, Vec::new()));
+            let gap = Gap { location: chunk.location, recorded: chunk.missing, suspected: Vec::new() };
+            gaps.entry(chunk.location.group).or_default().push(gap);
         }
         pass.set_groups(gaps.len());
         for (id, chunks) in gaps {
             pass.enter(id);
             let group = self.group(id).await?;
-            let work = chunks.into_iter().map(|(location, recorded, suspected)| {
+            let work = chunks.into_iter().map(|Gap { location, recorded, suspected }| {
                 let mut actions: BTreeMap<u8, Action> = BTreeMap::new();
                 for index in recorded.iter().chain(&suspected) {
                     actions.insert(*index, Action::Confirm { recorded: recorded.contains(index) });
