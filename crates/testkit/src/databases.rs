@@ -19,9 +19,13 @@ where
     F: Fn(Db) -> Fut,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    for database in [Database::sqlite(), Database::postgres().await].into_iter().flatten() {
-        let db = Db::open(&database.config).await.expect("a fresh database opens");
-        database.run(body(db)).await;
+    let open = async |config: DbConfig| Db::open(&config).await.expect("a fresh database opens");
+    let database = Database::sqlite();
+    let test = body(open(database.config.clone()).await);
+    database.run(test).await;
+    if let Some(database) = Database::postgres().await {
+        let test = body(open(database.config.clone()).await);
+        database.run(test).await;
     }
 }
 
@@ -31,7 +35,10 @@ where
     F: Fn(DbConfig) -> Fut,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    for database in [Database::sqlite(), Database::postgres().await].into_iter().flatten() {
+    let database = Database::sqlite();
+    let test = body(database.config.clone());
+    database.run(test).await;
+    if let Some(database) = Database::postgres().await {
         let test = body(database.config.clone());
         database.run(test).await;
     }
@@ -47,11 +54,11 @@ struct Database {
 }
 
 impl Database {
-    fn sqlite() -> Option<Self> {
+    fn sqlite() -> Self {
         let folder = TempDir::new().expect("the temporary folder can be written");
         let config =
             DbConfig::new(format!("sqlite:{}", folder.path().join("test.sqlite").display())).create();
-        Some(Self { engine: "SQLite", config, folder: Some(folder), name: None })
+        Self { engine: "SQLite", config, folder: Some(folder), name: None }
     }
 
     async fn postgres() -> Option<Self> {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
@@ -29,8 +29,8 @@ pub(crate) struct PostgresServer {
     /// A URL up to and including the host, and the parameters after the database's name.
     base: String,
     parameters: String,
-    /// Held open as long as this process lives: see [`SUPERVISOR`].
-    _leash: Option<ChildStdin>,
+    /// Its input is open as long as this process lives: see [`SUPERVISOR`].
+    _supervisor: Option<Child>,
 }
 
 impl PostgresServer {
@@ -72,7 +72,7 @@ fn at(url: &str) -> PostgresServer {
         url.split_once('?').map_or((url, String::new()), |(a, p)| (a, format!("?{p}")));
     let authority = address.find("://").map_or(0, |scheme| scheme + 3);
     let end = address[authority..].find('/').map_or(address.len(), |slash| authority + slash);
-    PostgresServer { base: address[..end].to_owned(), parameters, _leash: None }
+    PostgresServer { base: address[..end].to_owned(), parameters, _supervisor: None }
 }
 
 fn start() -> PostgresServer {
@@ -93,7 +93,7 @@ fn start() -> PostgresServer {
     assert!(init.status.success(), "initdb failed: {}", String::from_utf8_lossy(&init.stderr));
 
     let server = as_postgres(&programs.join("postgres"));
-    let mut supervisor = Command::new("sh")
+    let supervisor = Command::new("sh")
         .args(["-c", SUPERVISOR, "sh"])
         .arg(&folder)
         .arg(server.get_program())
@@ -114,7 +114,7 @@ fn start() -> PostgresServer {
     for byte in folder.as_os_str().as_encoded_bytes() {
         write!(base, "%{byte:02x}").expect("a String takes everything");
     }
-    PostgresServer { base, parameters: String::new(), _leash: supervisor.stdin.take() }
+    PostgresServer { base, parameters: String::new(), _supervisor: Some(supervisor) }
 }
 
 /// The newest version installed.

@@ -1,5 +1,7 @@
 //! What accounts promise, on both engines.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -93,7 +95,7 @@ async fn an_address_has_one_account_whatever_its_case_and_however_many_try() {
         let gateways = [fixture.gateway().await, fixture.gateway().await];
         let tries = (0..16).map(|number: usize| {
             let accounts = gateways[number % 2].clone();
-            let email = if number % 3 == 0 { "a@example.com" } else { "A@Example.COM" };
+            let email = if number.is_multiple_of(3) { "a@example.com" } else { "A@Example.COM" };
             tokio::spawn(async move { accounts.create_user(email, "A", Plan::Free).await })
         });
         let mut created = 0;

@@ -87,7 +87,7 @@ async fn what_killed_gateways_hold_comes_free_when_it_expires_and_not_before() {
         }
         assert_eq!(usage(&fixture, &survivor, account).await, (0, MIB));
         let ttl = AccountsConfig::default().reservation_ttl;
-        fixture.clock.advance(ttl - Duration::from_millis(1));
+        fixture.clock.advance(ttl.saturating_sub(Duration::from_millis(1)));
         let error = survivor.reserve(account, 1, 0).await.unwrap_err();
         assert!(
             matches!(error, AccountsError::QuotaExceeded { used: 0, reserved: MIB, requested: 1, .. }),

@@ -1,5 +1,7 @@
 //! What a transaction promises, on both engines.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
