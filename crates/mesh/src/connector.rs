@@ -82,6 +82,8 @@ struct Peer {
     failures_in_row: u32,
     dials: u32,
     successes: u32,
+    /// Who answered at an address whose peer was not known.
+    led_to: Option<NodeId>,
 }
 
 /// See the module.
@@ -157,21 +159,24 @@ impl Connector {
 
     /// The last connection to the node is gone. `jitter` is a random number in 0..1.
     pub(crate) fn disconnected(&mut self, node: NodeId, now: Instant, jitter: f64) {
-        let Some(peer) = self.peers.get_mut(&Target::Node(node)) else { return };
-        let State::Connected(since) = peer.state else { return };
-        if now.duration_since(since) >= STABLE_AFTER {
-            peer.failures_in_row = 0;
+        for (target, peer) in &mut self.peers {
+            let State::Connected(since) = peer.state else { continue };
+            if *target != Target::Node(node) && peer.led_to != Some(node) {
+                continue;
+            }
+            if now.duration_since(since) >= STABLE_AFTER {
+                peer.failures_in_row = 0;
+            }
+            peer.back_off(now, jitter);
         }
-        peer.back_off(now, jitter);
     }
 
-    /// A dial of this host has succeeded. For an address it is only known now whom it led to.
-    pub(crate) fn succeeded(&mut self, target: &Target, now: Instant) {
-        if let (Target::Address(_), Some(peer)) = (target, self.peers.get_mut(target)) {
+    /// A dial of an address has found out who answers there; [`Self::connected`] is told of the node besides.
+    pub(crate) fn led_to(&mut self, address: &Target, node: NodeId, now: Instant) {
+        if let (Target::Address(_), Some(peer)) = (address, self.peers.get_mut(address)) {
             peer.successes += 1;
-            peer.failures_in_row = 0;
-            // Not dialled again before the longest back-off: the connection is known by its node.
-            peer.state = State::Idle(now + BACKOFF_MAX);
+            peer.led_to = Some(node);
+            peer.state = State::Connected(now);
         }
     }
 
@@ -186,16 +191,14 @@ impl Connector {
 
     /// Whom to dial now. Each is dialled once; [`Self::connected`] or [`Self::failed`] must follow.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<Dial> {
-        let dialling = self.peers.values().filter(|peer| peer.state == State::Dialling).count();
-        let room = DIALS_MAX.saturating_sub(dialling);
         let mut chosen: Vec<Target> = self
             .peers
             .iter()
             .filter(|(_, peer)| peer.needed && peer.is_due(now))
             .map(|(target, _)| target.clone())
-            .take(room)
+            .take(self.room())
             .collect();
-        let short = CONNECTIONS_MIN.saturating_sub(self.connections() + dialling + chosen.len());
+        let short = self.short().saturating_sub(chosen.len());
         let mut others: Vec<(&Target, &Peer)> =
             self.peers.iter().filter(|(_, peer)| !peer.needed && peer.is_due(now)).collect();
         others.sort_by_key(|(_, peer)| peer.rank());
@@ -203,14 +206,32 @@ impl Connector {
         chosen.into_iter().map(|target| self.dial(target)).collect()
     }
 
-    /// When [`Self::due`] may have something new without anything else happening.
+    /// When [`Self::due`] will have something new without anything else happening. What only waits for a dial to
+    /// end is left out: the time would be in the past already.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let short = self.connections() < CONNECTIONS_MIN;
+        let (room, short) = (self.room() > 0, self.short() > 0);
         let waiting = |peer: &Peer| match peer.state {
-            State::Idle(at) if !peer.addresses.is_empty() && (peer.needed || short) => Some(at),
+            State::Idle(at) if !peer.addresses.is_empty() && ((peer.needed && room) || short) => Some(at),
             _ => None,
         };
         self.peers.values().filter_map(waiting).min()
+    }
+
+    fn dialling(&self) -> usize {
+        self.peers.values().filter(|peer| peer.state == State::Dialling).count()
+    }
+
+    fn room(&self) -> usize {
+        DIALS_MAX.saturating_sub(self.dialling())
+    }
+
+    /// How many connections are missing that no dial under way may bring.
+    fn short(&self) -> usize {
+        let connected = |(target, peer): (&Target, &Peer)| {
+            matches!((target, peer.state), (Target::Node(_), State::Connected(_)))
+        };
+        let connections = self.peers.iter().filter(|entry| connected(*entry)).count();
+        CONNECTIONS_MIN.saturating_sub(connections + self.dialling())
     }
 
     fn dial(&mut self, target: Target) -> Dial {
@@ -218,10 +239,6 @@ impl Connector {
         peer.state = State::Dialling;
         peer.dials += 1;
         Dial { addresses: peer.addresses.clone(), target }
-    }
-
-    fn connections(&self) -> usize {
-        self.peers.values().filter(|peer| matches!(peer.state, State::Connected(_))).count()
     }
 }
 
@@ -237,6 +254,7 @@ impl Peer {
             failures_in_row: 0,
             dials: 0,
             successes: 0,
+            led_to: None,
         }
     }
 

@@ -71,13 +71,13 @@ impl Records {
 
     /// Drops what has expired; the host calls it at long intervals.
     pub(crate) fn remove_expired(&mut self) {
-        let now = Instant::now();
         match &mut self.values {
-            Values::Memory(values) => values.retain(|_, record| !record.is_expired(now)),
+            Values::Memory(values) => values.retain(|_, record| !record.is_expired(Instant::now())),
             Values::Disk { db, cache, count } => {
                 *count = 0;
                 for (key, value) in db.iterator(rocksdb::IteratorMode::Start).flatten() {
-                    if decode(&key, &value).is_some_and(|record| !record.is_expired(now)) {
+                    // Now is asked for after decoding, which turns an expiry of the past into the present.
+                    if decode(&key, &value).is_some_and(|record| !record.is_expired(Instant::now())) {
                         *count += 1;
                     } else {
                         warn_on_error("remove", db.delete(&key));

@@ -154,3 +154,34 @@ fn a_new_address_is_tried_at_once_and_a_removed_member_never() {
     assert_eq!(targets(&connector.due(now)), nodes(&[1]));
     assert!(targets(&connector.due(now + 60 * SECOND)).is_empty());
 }
+
+#[test]
+fn nothing_is_due_in_the_past_while_dials_are_under_way() {
+    let now = Instant::now();
+    let mut node_side = Connector::new(node(100), String::new(), vec![]);
+    node_side.set_members(&(1..=10).map(storage).collect::<Vec<_>>(), now);
+    assert_eq!(node_side.due(now).len(), CONNECTIONS_MIN);
+    assert_eq!(node_side.next_due(), None);
+    let mut gateway_side = Connector::new(node(100), String::new(), vec![]);
+    let members: Vec<Member> = (1..=50).map(storage).chain([gateway(100)]).collect();
+    gateway_side.set_members(&members, now);
+    assert_eq!(gateway_side.due(now).len(), DIALS_MAX);
+    assert_eq!(gateway_side.next_due(), None);
+}
+
+#[test]
+fn an_address_that_led_to_a_connected_node_is_not_dialled_again_until_the_node_is_gone() {
+    let now = Instant::now();
+    let address: Multiaddr = "/ip4/10.0.0.1/tcp/1".parse().unwrap();
+    let bootstrap = Bootstrap { address: address.clone(), priority: 0, near: false };
+    let mut connector = Connector::new(node(1), String::new(), vec![bootstrap]);
+    let mut other = storage(2);
+    other.addresses.clear();
+    connector.set_members(&[storage(1), other], now);
+    let dial = connector.due(now).pop().unwrap();
+    connector.led_to(&dial.target, node(2), now);
+    connector.connected(node(2), now);
+    assert!(connector.due(now + 600 * SECOND).is_empty());
+    connector.disconnected(node(2), now + 600 * SECOND, 1.0);
+    assert_eq!(targets(&connector.due(now + 601 * SECOND)), [dial.target]);
+}

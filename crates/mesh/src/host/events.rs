@@ -106,10 +106,11 @@ impl Host {
 
     fn on_established(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
         let now = Instant::now();
-        if let Some(target) = self.dials.remove(&connection) {
-            self.connector.succeeded(&target, now);
-        }
+        let target = self.dials.remove(&connection);
         let Some(node) = node_id(&peer) else { return };
+        if let Some(address) = target {
+            self.connector.led_to(&address, node, now);
+        }
         tracing::debug!(%node, address = %endpoint.get_remote_address(), "connected");
         self.connector.connected(node, now);
         let address = endpoint.get_remote_address().to_string();

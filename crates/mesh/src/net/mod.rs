@@ -6,6 +6,7 @@ mod muxer;
 mod tls;
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use libp2p::PeerId;
@@ -16,6 +17,8 @@ use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 
 use crate::MeshError;
+
+const RESOLVER_CONFIG: &str = "/etc/resolv.conf";
 
 /// The transports of a host: what is dialled or listened on decides between TCP and QUIC.
 pub(crate) fn transport(
@@ -37,6 +40,11 @@ pub(crate) fn transport(
         .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)))
         .boxed();
     let either = OrTransport::new(quic, tcp).map(|either, _| either.into_inner());
+    // A host without a resolver can still be reached, and reach others, by IP addresses.
+    if !Path::new(RESOLVER_CONFIG).exists() {
+        tracing::warn!("there is no {RESOLVER_CONFIG}: addresses with DNS names cannot be dialled");
+        return Ok(either.boxed());
+    }
     let resolved = libp2p::dns::tokio::Transport::system(either)
         .map_err(|error: io::Error| fail("dns", error.to_string()))?;
     Ok(resolved.boxed())

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use datamesh_types::NodeId;
-use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use libp2p::swarm::ConnectionId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -171,8 +171,8 @@ impl Link {
             Request::GetRange { len, .. } => *len as usize,
             _ => 0,
         };
-        // 64 bytes cover every fixed part of a frame.
-        if bytes + 64 > frame_max {
+        // 64 bytes cover every fixed part of a frame. How large a whole shard is, only the peer knows.
+        if !matches!(request, Request::Get { .. }) && bytes + 64 > frame_max {
             return Err(TransportError::TooLarge { bytes, max: frame_max });
         }
         if read(&self.lanes).is_empty() {
@@ -259,7 +259,7 @@ pub(super) async fn drive<S: AsyncRead + AsyncWrite + Unpin>(
     let (mut reader, mut writer) = stream.split();
     let table = Table::default();
     tokio::select! {
-        ended = send_calls(&mut writer, calls, &table) => ended,
+        ended = send_calls(&mut writer, calls, &table, patience) => ended,
         ended = read_answers(&mut reader, &table, frame_max, patience) => ended,
     }
 }
@@ -268,6 +268,7 @@ async fn send_calls<W: AsyncWrite + Unpin>(
     writer: &mut W,
     mut calls: mpsc::Receiver<Call>,
     table: &Table,
+    patience: Duration,
 ) -> Ended {
     let mut next_id = 1_u64;
     while let Some(Call { request, pending }) = calls.recv().await {
@@ -278,14 +279,8 @@ async fn send_calls<W: AsyncWrite + Unpin>(
         drop(request);
         lock(table).insert(next_id, pending);
         next_id += 1;
-        let written = async {
-            write_frame(writer, &head, &data).await?;
-            if calls.is_empty() {
-                writer.flush().await?;
-            }
-            Ok(())
-        };
-        if let Err(error) = written.await {
+        let flush = calls.is_empty();
+        if let Err(error) = write_frame(writer, &head, &data, flush, patience).await {
             return Ended::Lost(error);
         }
     }

@@ -12,7 +12,9 @@ use futures::FutureExt as _;
 use libp2p::core::UpgradeInfo;
 use libp2p::core::upgrade::{InboundUpgrade, OutboundUpgrade};
 use libp2p::swarm::handler::{ConnectionEvent, FullyNegotiatedInbound, FullyNegotiatedOutbound};
-use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, ConnectionId, Stream, SubstreamProtocol};
+use libp2p::swarm::{
+    ConnectionHandler, ConnectionHandlerEvent, ConnectionId, Stream, StreamUpgradeError, SubstreamProtocol,
+};
 use tokio::task::JoinSet;
 
 use super::client::{LaneKind, Link, drive};
@@ -204,10 +206,16 @@ impl ConnectionHandler for Handler {
                 protocol: stream,
                 info: kind,
             }) => self.open_lane(stream, kind),
-            ConnectionEvent::DialUpgradeError(failed) => {
-                // Not fatal: the peer may serve no shards (yet); the connection is good for everything else.
-                tracing::debug!(node = %self.node, error = %failed.error, "no shard stream to the peer");
-            }
+            ConnectionEvent::DialUpgradeError(failed) => match failed.error {
+                // The peer serves no shards (yet); the connection is good for everything else.
+                StreamUpgradeError::NegotiationFailed => {
+                    tracing::debug!(node = %self.node, "the peer serves no shards");
+                }
+                error => {
+                    tracing::debug!(node = %self.node, %error, "no shard stream to the peer");
+                    self.events.push(HandlerEvent::StreamLost);
+                }
+            },
             _ => {}
         }
     }

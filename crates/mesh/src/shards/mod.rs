@@ -85,12 +85,22 @@ async fn skip_body<R: AsyncRead + Unpin>(reader: &mut R, len: usize, patience: D
     tokio::time::timeout(patience, skip).await.map_err(|_| stalled())?
 }
 
-async fn write_frame<W: AsyncWrite + Unpin>(writer: &mut W, head: &[u8], data: &[u8]) -> io::Result<()> {
-    writer.write_all(head).await?;
-    if !data.is_empty() {
-        writer.write_all(data).await?;
-    }
-    Ok(())
+/// Writes a frame, which the peer must take within `patience`: until then its memory is not given back.
+async fn write_frame<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    head: &[u8],
+    data: &[u8],
+    flush: bool,
+    patience: Duration,
+) -> io::Result<()> {
+    let write = async {
+        writer.write_all(head).await?;
+        if !data.is_empty() {
+            writer.write_all(data).await?;
+        }
+        if flush { writer.flush().await } else { Ok(()) }
+    };
+    tokio::time::timeout(patience, write).await.map_err(|_| stalled())?
 }
 
 fn stalled() -> io::Error {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use datamesh_types::NodeId;
-use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
@@ -60,7 +60,7 @@ impl Server {
                 Err(ended) => ended,
                 Ok(never) => match never {},
             },
-            ended = write_answers(&mut writer, outgoing) => ended,
+            ended = write_answers(&mut writer, outgoing, self.patience) => ended,
         }
     }
 
@@ -149,16 +149,14 @@ async fn respond(service: &dyn ShardService, peer: NodeId, request: Request) -> 
     })
 }
 
-async fn write_answers<W: AsyncWrite + Unpin>(writer: &mut W, mut outgoing: mpsc::Receiver<Answer>) -> Ended {
+async fn write_answers<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    mut outgoing: mpsc::Receiver<Answer>,
+    patience: Duration,
+) -> Ended {
     while let Some(answer) = outgoing.recv().await {
-        let written = async {
-            write_frame(writer, &answer.head, &answer.data).await?;
-            if outgoing.is_empty() {
-                writer.flush().await?;
-            }
-            Ok(())
-        };
-        if let Err(error) = written.await {
+        let flush = outgoing.is_empty();
+        if let Err(error) = write_frame(writer, &answer.head, &answer.data, flush, patience).await {
             return Ended::Lost(error);
         }
     }
