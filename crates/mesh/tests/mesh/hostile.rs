@@ -19,7 +19,7 @@ async fn garbage_on_the_port_costs_only_its_own_connection() {
     let address = socket(&pair.storage.listen_addresses()[0]);
     let tls_hello = b"\x13/multistream/1.0.0\n\x0b/tls/1.0.0\n\x16\x03\x01\xff\xff";
     let multistream = b"\x13/multistream/1.0.0\n\x7f";
-    let noise: Vec<u8> = (0..4096_u32).map(|i| (i * 2_654_435_761 >> 13) as u8).collect();
+    let noise: Vec<u8> = (0..4096_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     for garbage in [&tls_hello[..], multistream, &noise, &[0xff; 4096], b"GET / HTTP/1.1\r\n\r\n", b""] {
         let mut stream = TcpStream::connect(&address).await.unwrap();
         // The host may hang up in the middle of it.

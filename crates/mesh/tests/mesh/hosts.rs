@@ -175,7 +175,9 @@ impl Network {
 
     pub fn config(&mut self, key: &NodeKey) -> MeshConfig {
         let map = self.sign();
-        MeshConfig::new(key.clone(), map, vec![self.operator.operator_id()])
+        let mut config = MeshConfig::new(key.clone(), map, vec![self.operator.operator_id()]);
+        config.status_interval = Duration::from_millis(200);
+        config
     }
 
     /// A storage host that listens on a free port, admitted with its true address.
