@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use datamesh_catalog::{CatalogError, CompleteUpload, CompletedPart, Part, Upload, UploadId};
+use datamesh_catalog::{BucketId, CatalogError, CompleteUpload, CompletedPart, Part, Upload, UploadId};
 use md5::{Digest, Md5};
 use s3s::dto::{
     ChecksumType, CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart as NamedPart,
@@ -34,27 +34,12 @@ impl S3Gateway {
         let id = parse_upload_id(&input.upload_id)?;
         let key = input.key.clone().into_bytes();
         let upload = self.catalog.upload(bucket.id, &key, id).await.map_err(errors::catalog)?;
-        let mut attributes = Attributes::decode(&upload.attributes)?;
-        let planned = attributes.planned.take().ok_or_else(|| s3_error!(InternalError))?;
-        let (etag, checksum) = if let Some(done) = &upload.completed {
-            // A retry: the catalog answers as it did before, and only compares what is asked.
-            (done.etag.clone(), None)
-        } else {
-            let stored = self.stored_parts(bucket.id, &key, &upload).await?;
-            let chosen = choose(&named, &stored)?;
-            let values = chosen.iter().map(|part| (first_value(part, planned.algorithm), part.size));
-            let known: Option<Vec<(String, u64)>> =
-                values.map(|(value, size)| Some((value?, size))).collect();
-            let checksum = known.and_then(|known| {
-                let parts = known.iter().map(|(value, size)| (value.as_str(), *size));
-                checksums::combine(planned.algorithm, planned.kind, parts)
-            });
-            (multipart_etag(&chosen)?, checksum)
+        let (etag, attributes) = match &upload.completed {
+            // A retry: the catalog answers as it did before.
+            Some(done) => (done.etag.clone(), Attributes::empty()),
+            None => self.assemble(bucket.id, &key, &upload, &named, &input).await?,
         };
-        if upload.completed.is_none() {
-            check_whole(&input, checksum.as_ref())?;
-        }
-        attributes.checksum.clone_from(&checksum);
+        let checksum = attributes.checksum.clone();
         let expected_size = input.mpu_object_size.map(u64::try_from).transpose();
         let complete = CompleteUpload {
             bucket: bucket.id,
@@ -68,7 +53,7 @@ impl S3Gateway {
             attributes: attributes.encode(),
             now_ms: now_ms(),
         };
-        let hook = self.release();
+        let hook = self.reserve(&bucket, 0, 1).await?;
         let committed = self.catalog.complete_upload(complete, hook).await.map_err(|error| match error {
             CatalogError::SizeMismatch { .. } => s3_error!(
                 InvalidRequest,
@@ -89,10 +74,33 @@ impl S3Gateway {
         Ok(S3Response::new(output))
     }
 
+    /// The ETag and the attributes of the object that the named parts make, once they are what the client says.
+    async fn assemble(
+        &self,
+        bucket: BucketId,
+        key: &[u8],
+        upload: &Upload,
+        named: &[NamedPart],
+        input: &CompleteMultipartUploadInput,
+    ) -> S3Result<(String, Attributes)> {
+        let mut attributes = Attributes::decode(&upload.attributes)?;
+        let planned = attributes.planned.take().ok_or_else(|| s3_error!(InternalError))?;
+        let stored = self.stored_parts(bucket, key, upload).await?;
+        let chosen = choose(named, &stored)?;
+        let values = chosen.iter().map(|part| (first_value(part, planned.algorithm), part.size));
+        let known: Option<Vec<(String, u64)>> = values.map(|(value, size)| Some((value?, size))).collect();
+        attributes.checksum = known.and_then(|known| {
+            let parts = known.iter().map(|(value, size)| (value.as_str(), *size));
+            checksums::combine(planned.algorithm, planned.kind, parts)
+        });
+        check_whole(input, attributes.checksum.as_ref())?;
+        Ok((multipart_etag(&chosen)?, attributes))
+    }
+
     /// All parts of an open upload by number: at most 10,000 small rows.
     async fn stored_parts(
         &self,
-        bucket: datamesh_catalog::BucketId,
+        bucket: BucketId,
         key: &[u8],
         upload: &Upload,
     ) -> S3Result<BTreeMap<u16, Part>> {
