@@ -47,7 +47,7 @@ impl Behaviour {
     pub(crate) fn new(
         config: &MeshConfig,
         keypair: &Keypair,
-        members: Arc<MemberList>,
+        members: &Arc<MemberList>,
         links: Links,
         server: Option<Server>,
     ) -> Result<Self, MeshError> {
@@ -58,13 +58,7 @@ impl Behaviour {
             .with_max_pending_outgoing(Some(limits.pending_connections_max))
             .with_max_established(Some(limits.connections_max))
             .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX));
-        let mdns = match config.mdns {
-            true => Some(
-                mdns::tokio::Behaviour::new(mdns::Config::default(), local)
-                    .map_err(|error| MeshError::Transport { transport: "mdns", reason: error.to_string() })?,
-            ),
-            false => None,
-        };
+        let mdns = if config.mdns { Some(local_discovery(local)?) } else { None };
         let mut gossip = status::behaviour(keypair)?;
         let topic = status::topic(&members.current().map.network);
         gossip
@@ -73,7 +67,7 @@ impl Behaviour {
         let identify = identify::Config::new("/datamesh/1".to_owned(), keypair.public())
             .with_agent_version(format!("datamesh/{}", env!("CARGO_PKG_VERSION")));
         let shards =
-            shards::Behaviour::new(local, links, Arc::clone(&members), server, Arc::new(limits.clone()));
+            shards::Behaviour::new(local, links, Arc::clone(members), server, Arc::new(limits.clone()));
         let mut behaviour = Self {
             allowed: allow_block_list::Behaviour::default(),
             limits: connection_limits::Behaviour::new(connections),
@@ -109,6 +103,11 @@ impl Behaviour {
         }
         self.shards.on_map();
     }
+}
+
+fn local_discovery(local: PeerId) -> Result<mdns::tokio::Behaviour, MeshError> {
+    mdns::tokio::Behaviour::new(mdns::Config::default(), local)
+        .map_err(|error| MeshError::Transport { transport: "mdns", reason: error.to_string() })
 }
 
 fn kademlia(local: PeerId, records: Records) -> kad::Behaviour<Records> {

@@ -73,7 +73,7 @@ impl MeshHandle {
         self.shared.members.maps()
     }
 
-    /// Puts a newer map in force and passes it on to the peers.
+    /// Puts a newer map in force and passes it on to the peers. When it returns, this host admits by the new map.
     ///
     /// # Errors
     /// [`MeshError::Map`] when the map is not signed well, not newer, or of another network.
@@ -81,7 +81,10 @@ impl MeshHandle {
         if self.commands.is_closed() {
             return Err(MeshError::Closed);
         }
-        Ok(self.shared.members.offer(map)?)
+        self.shared.members.offer(map)?;
+        let (done, followed) = oneshot::channel();
+        self.commands.send(Command::FollowMap { done }).await.map_err(|_| MeshError::Closed)?;
+        followed.await.map_err(|_| MeshError::Closed)
     }
 
     /// Every other member of the map that was not removed, with what is known of it.

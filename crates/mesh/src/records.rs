@@ -224,7 +224,7 @@ fn decode(key: &[u8], bytes: &[u8]) -> Option<Record> {
         at => {
             let left = Duration::from_millis(at).saturating_sub(since_epoch());
             // A clock that jumped must not make a record live for ever, nor the sum overflow.
-            Some(Instant::now() + left.min(Duration::from_secs(30 * 24 * 3600)))
+            Some(Instant::now() + left.min(Duration::from_hours(30 * 24)))
         }
     };
     Some(Record { key: RecordKey::new(&key), value: value.to_vec(), publisher, expires })
@@ -247,15 +247,15 @@ mod tests {
         }
     }
 
-    fn soon() -> Option<Instant> {
-        Some(Instant::now() + Duration::from_secs(3600))
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_hours(1)
     }
 
     #[test]
     fn records_survive_a_restart_and_expired_ones_do_not() {
         let dir = tempfile::tempdir().unwrap();
         let local = PeerId::random();
-        let (kept, forever) = (record("kept", soon()), record("forever", None));
+        let (kept, forever) = (record("kept", Some(soon())), record("forever", None));
         let mut records = Records::open(local, Some(dir.path())).unwrap();
         for record in [&kept, &forever, &record("old", Some(Instant::now()))] {
             records.put(record.clone()).unwrap();
@@ -274,7 +274,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for path in [None, Some(dir.path())] {
             let mut records = Records::open(PeerId::random(), path).unwrap();
-            let one = record("one", soon());
+            let one = record("one", Some(soon()));
             assert!(records.get(&one.key).is_none());
             records.put(one.clone()).unwrap();
             records.put(one.clone()).unwrap();
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn damaged_records_are_skipped() {
-        assert!(decode(b"key", &encode(&record("key", soon()))).is_some());
+        assert!(decode(b"key", &encode(&record("key", Some(soon())))).is_some());
         for bytes in [&b""[..], &[9], &[1, 0, 0], &[1, 0, 0, 0, 0, 0, 0, 0, 0, 200, 1]] {
             assert!(decode(b"key", bytes).is_none(), "{bytes:?}");
         }

@@ -54,9 +54,22 @@ const ROUTING_SEEDS_MAX: usize = 256;
 /// What a handle asks of the host.
 #[derive(Debug)]
 pub(crate) enum Command {
-    PutRecord { key: Bytes, value: Bytes, reply: oneshot::Sender<Result<(), MeshError>> },
-    GetRecord { key: Bytes, reply: oneshot::Sender<Result<Option<Bytes>, MeshError>> },
-    Shutdown { done: oneshot::Sender<()> },
+    PutRecord {
+        key: Bytes,
+        value: Bytes,
+        reply: oneshot::Sender<Result<(), MeshError>>,
+    },
+    GetRecord {
+        key: Bytes,
+        reply: oneshot::Sender<Result<Option<Bytes>, MeshError>>,
+    },
+    /// Answered once the map in force counts everywhere.
+    FollowMap {
+        done: oneshot::Sender<()>,
+    },
+    Shutdown {
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// What the host knows of a peer.
@@ -117,7 +130,7 @@ pub(crate) async fn start(
     let limits = Arc::new(config.limits.clone());
     let links = Links::new(Arc::clone(&limits));
     let server = service.clone().map(|service| Server::new(service, Arc::clone(&members), &limits));
-    let behaviour = Behaviour::new(&config, &keypair, Arc::clone(&members), links.clone(), server)?;
+    let behaviour = Behaviour::new(&config, &keypair, &members, links.clone(), server)?;
     let transport = net::transport(&keypair, limits.connect_timeout)?;
     let swarm_config = libp2p::swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(IDLE_TIMEOUT)
@@ -377,6 +390,13 @@ impl Host {
             Command::GetRecord { key, reply } => {
                 let id = kademlia.get_record(RecordKey::new(&key));
                 self.queries.insert(id, Query::Get(reply));
+            }
+            Command::FollowMap { done } => {
+                if self.maps.has_changed().unwrap_or(false) {
+                    self.on_map();
+                }
+                // The caller may have given up.
+                let _ = done.send(());
             }
             Command::Shutdown { .. } => {}
         }

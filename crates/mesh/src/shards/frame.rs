@@ -319,7 +319,7 @@ pub(super) fn decode_response(
     let response = match expected {
         Expected::Done if body.is_empty() => Response::Done,
         Expected::Data => Response::Data(body),
-        Expected::Stats if body.len() % STAT_LEN == 0 => {
+        Expected::Stats if body.len().is_multiple_of(STAT_LEN) => {
             Response::Stats(body.chunks(STAT_LEN).map(read_stat).collect::<Option<_>>().ok_or(BAD_STAT)?)
         }
         Expected::Stat if body.is_empty() => Response::Stat(None),

@@ -15,7 +15,7 @@ use datamesh_types::{GroupId, NodeId, SealedId, ShardHealth, ShardId, ShardStat}
 use tokio::sync::{Notify, Semaphore};
 
 /// Long enough for a busy machine; tests end as soon as what they wait for happens.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A shard of this index is answered only when [`Memory::open_gate`] was called.
 pub const GATED: u8 = 200;

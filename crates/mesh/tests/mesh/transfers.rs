@@ -73,7 +73,7 @@ async fn many_large_requests_share_a_bounded_amount_of_memory() {
     const SIZE: usize = 1 << 20;
     let pair = Pair::with("/ip4/127.0.0.1/tcp/0", |config| {
         config.limits.bulk_bytes_per_peer = 4 * SIZE;
-        config.limits.request_timeout = Duration::from_secs(60);
+        config.limits.request_timeout = Duration::from_mins(1);
     })
     .await;
     let data = Bytes::from(vec![3; SIZE]);
