@@ -141,7 +141,8 @@ async fn a_request_larger_than_a_frame_is_refused_before_it_is_sent() {
 async fn a_cancelled_call_leaves_the_stream_usable() {
     let pair = Pair::new().await;
     let node = pair.node;
-    for _ in 0..20 {
+    // Fewer than fill the budget of the peer: a cancelled call keeps its share until it is answered.
+    for _ in 0..10 {
         let call = tokio::spawn({
             let gateway = pair.gateway.clone();
             async move { gateway.get_shard(node, shard(GATED)).await }
