@@ -37,6 +37,9 @@ pub use error::StartError;
 /// read or write yet is answered with 503, and `/readyz` says so.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// How long background work and admin requests may take to end. They bear being cut off anywhere.
+const STOP_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// A gateway that serves. It runs until [`Instance::stop`].
 pub struct Instance {
     s3_address: SocketAddr,
@@ -130,7 +133,9 @@ impl Instance {
         self.s3_tasks.wait().await;
         self.stop.cancel();
         self.tasks.close();
-        self.tasks.wait().await;
+        if tokio::time::timeout(STOP_TIME_MAX, self.tasks.wait()).await.is_err() {
+            tracing::warn!(tasks = self.tasks.len(), "gave up on background work and admin requests");
+        }
         if let Some(mesh) = self.mesh {
             mesh.shutdown().await;
         }
@@ -199,7 +204,7 @@ async fn start_cluster(
     match cluster.ensure_groups().await {
         Ok(groups) => tracing::info!(groups = groups.len(), "placement groups are open"),
         // Reads go on, and the background job tries again.
-        Err(error @ ClusterError::TooFewNodes { .. }) => {
+        Err(error @ (ClusterError::TooFewNodes { .. } | ClusterError::NoOpenGroup)) => {
             tracing::error!(%error, "no placement group is open")
         }
         Err(error) => return Err(error.into()),

@@ -1,6 +1,6 @@
 //! Repair: what is recorded as short is completed soon, everything else is looked at now and then.
 
-use datamesh_cluster::{OrphanPolicy, RepairReport, RepairRequest};
+use datamesh_cluster::{ClusterError, OrphanPolicy, RepairReport, RepairRequest};
 
 use super::{JobError, Jobs};
 
@@ -35,7 +35,11 @@ impl Jobs {
 
     async fn pass(&self, request: RepairRequest) -> Result<RepairReport, JobError> {
         let cluster = self.inner.holdings.cluster().ok_or(JobError::NoMesh)?;
-        cluster.ensure_groups().await?;
+        match cluster.ensure_groups().await {
+            // There are too few nodes for new groups; the old ones need repair all the more.
+            Ok(_) | Err(ClusterError::TooFewNodes { .. } | ClusterError::NoOpenGroup) => {}
+            Err(error) => return Err(error.into()),
+        }
         let report = cluster.repair_pass(request).await?;
         if report.shards_found > 0 {
             let RepairReport { shards_found, shards_restored, shards_short, chunks_lost, .. } = &report;
