@@ -14,6 +14,7 @@ mod request;
 mod server;
 mod tls;
 
+pub(crate) use request::DOCUMENT_LEN_MAX;
 pub use request::RequestTrace;
 pub use server::{HttpConfig, Server};
 pub use tls::{TlsError, load_tls};

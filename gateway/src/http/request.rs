@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SERVER};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -21,6 +20,8 @@ use super::server::HttpConfig;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 /// What a request is called in metrics when it was refused before it was known to be an operation.
 const REFUSED: &str = "refused";
+/// The longest document (XML) of a request, in bytes.
+pub(crate) const DOCUMENT_LEN_MAX: u64 = 1 << 20;
 
 /// What is known of a request while it runs. The operations find it in the request's extensions.
 pub struct RequestTrace {
@@ -137,8 +138,10 @@ impl RequestHandler {
         let trace = Arc::new(RequestTrace::new(self.request_id()));
         let method = request.method().clone();
         let resource = request.uri().path().to_owned();
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-            let response = finish(slow_down(), &trace, &method, &resource, start);
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        let (Ok(permit), false) = (permit, is_too_long(&request)) else {
+            let refusal = if is_too_long(&request) { too_long() } else { slow_down() };
+            let response = finish(refusal, &trace, &method, &resource, start);
             return Ok(response.map(|inner| ResponseBody { inner, trace, permit: None }));
         };
         let mut request = request.map(|body| self.guard(body, &trace));
@@ -157,12 +160,32 @@ impl RequestHandler {
 }
 
 fn slow_down() -> Response<s3s::Body> {
-    let body = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>SlowDown</Code>\
-                <Message>Please reduce your request rate.</Message></Error>";
-    let mut response = Response::new(s3s::Body::from(Bytes::from_static(body.as_bytes())));
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    let message = "Please reduce your request rate.";
+    let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE, "SlowDown", message);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// Whether the request's document is over the limit. All bodies of POST are documents.
+///
+/// The protocol library has the same limit, but answers 500 when a request exceeds it.
+fn is_too_long(request: &Request<Incoming>) -> bool {
+    let declared = http_body::Body::size_hint(request.body()).lower();
+    *request.method() == Method::POST && declared > DOCUMENT_LEN_MAX
+}
+
+fn too_long() -> Response<s3s::Body> {
+    refusal(StatusCode::BAD_REQUEST, "MaxMessageLengthExceeded", "Your request was too large.")
+}
+
+fn refusal(status: StatusCode, code: &str, message: &str) -> Response<s3s::Body> {
+    let document = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    );
+    let mut response = Response::new(s3s::Body::from(document));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     response
 }
 
@@ -268,6 +291,8 @@ impl hyper::service::Service<Request<Incoming>> for RequestService {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn error_response(document: &'static str) -> Response<s3s::Body> {

@@ -191,7 +191,9 @@ impl S3Gateway {
         let (_, version) =
             self.version(&identity, name, input.version_id.as_deref(), Action::Read, expected_owner).await?;
         let attributes = Attributes::decode(&version.attributes)?;
-        let asks = |name: &str| input.object_attributes.iter().any(|asked| asked.as_str() == name);
+        // Several names may share one header line.
+        let asked = || input.object_attributes.iter().flat_map(|asked| asked.as_str().split(','));
+        let asks = |name: &str| asked().any(|asked| asked.trim() == name);
         let mut output = GetObjectAttributesOutput {
             last_modified: Some(timestamp(version.modified_ms)),
             version_id: shown_version(version.id),

@@ -11,7 +11,7 @@ use s3s::{S3, S3Request, S3Response, S3Result};
 use super::S3Gateway;
 use super::auth::{Access, Auth};
 use super::hosts::VirtualHosts;
-use crate::http::RequestTrace;
+use crate::http::{DOCUMENT_LEN_MAX, RequestTrace};
 
 /// Settings of the protocol.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +22,6 @@ pub struct ServiceConfig {
 
 /// S3 allows objects of 5 GiB in one request.
 const BODY_LEN_MAX: u64 = 5 << 30;
-const XML_LEN_MAX: usize = 1 << 20;
 /// A signed chunk of an `aws-chunked` body is held whole, because its signature covers all of it. SDKs send 64 KiB
 /// to 1 MiB.
 const SIGNED_CHUNK_LEN_MAX: usize = 4 << 20;
@@ -30,13 +29,13 @@ const SIGNED_CHUNK_LEN_MAX: usize = 4 << 20;
 /// The service that a listener serves. Unsigned requests are denied.
 pub fn service(gateway: S3Gateway, config: ServiceConfig) -> S3Service {
     let mut protocol = S3Config::default();
-    protocol.xml_max_body_size = XML_LEN_MAX;
+    protocol.xml_max_body_size = DOCUMENT_LEN_MAX as usize;
     protocol.put_object_max_size = Some(BODY_LEN_MAX);
     protocol.aws_chunked_stream_max_chunk_size = SIGNED_CHUNK_LEN_MAX;
     // Forms of unknown length would be held in memory whole.
     protocol.allow_post_signature = false;
-    protocol.post_object_max_file_size = XML_LEN_MAX as u64;
-    protocol.form_max_fields_size = XML_LEN_MAX;
+    protocol.post_object_max_file_size = DOCUMENT_LEN_MAX;
+    protocol.form_max_fields_size = DOCUMENT_LEN_MAX as usize;
     let accounts = gateway.accounts.clone();
     let mut builder = S3ServiceBuilder::new(gateway);
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(protocol))));

@@ -18,7 +18,8 @@ pub struct Client {
     pub secret: String,
 }
 
-/// What came back. `complete` tells whether the body has the length that its headers promise.
+/// What came back. `complete` tells whether the body has the length that its headers promise; the status is 0 when the
+/// connection broke before there was one.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -179,8 +180,9 @@ pub async fn exchange(address: SocketAddr, request: &[u8]) -> Reply {
 }
 
 fn parse(answer: &[u8], is_head: bool) -> Reply {
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
-    let end = end.unwrap_or_else(|| panic!("no HTTP answer: {:?}", String::from_utf8_lossy(answer)));
+    let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return Reply { status: 0, headers: Vec::new(), body: Vec::new(), complete: false };
+    };
     let head = std::str::from_utf8(&answer[..end]).unwrap();
     let mut lines = head.split("\r\n");
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();

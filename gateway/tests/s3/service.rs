@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -37,24 +37,23 @@ pub struct Service {
     _stop: DropGuard,
 }
 
-/// A memory backend whose reads of everything but the first chunk can be made to fail.
-#[derive(Debug, Default)]
+/// A memory backend whose reads can be made to fail.
+#[derive(Debug)]
 pub struct FaultyBackend {
     inner: MemoryBackend,
-    pub reads_fail: AtomicBool,
-    pub spared: std::sync::Mutex<Option<SealedId>>,
+    /// How many reads succeed before all fail.
+    pub reads_left: AtomicU64,
 }
 
 #[async_trait]
 impl Backend for FaultyBackend {
     async fn put(&self, id: SealedId, sealed: Bytes) -> Result<Placed, BackendError> {
-        self.spared.lock().unwrap().get_or_insert(id);
         self.inner.put(id, sealed).await
     }
 
     async fn get(&self, location: &Location) -> Result<Bytes, BackendError> {
-        let spared = *self.spared.lock().unwrap() == Some(location.sealed);
-        if self.reads_fail.load(Ordering::Relaxed) && !spared {
+        let take = |left: u64| left.checked_sub(1);
+        if self.reads_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
             return Err(BackendError::NotFound { sealed: location.sealed });
         }
         self.inner.get(location).await
@@ -91,7 +90,8 @@ impl Service {
         let kek = Kek::load_or_create(dir.path().join("kek")).unwrap();
         let keyring = Keyring::open(db.clone(), kek).await.unwrap();
         let accounts = Accounts::open(db, keyring.clone(), AccountsConfig::default()).await.unwrap();
-        let backend = Arc::new(FaultyBackend::default());
+        let backend =
+            Arc::new(FaultyBackend { inner: MemoryBackend::new(), reads_left: AtomicU64::new(u64::MAX) });
         let backends: Backends =
             Arc::new(BTreeMap::from([("main".to_owned(), Arc::clone(&backend) as Arc<dyn Backend>)]));
         let tier = Tier { backend: "main".into(), cold: false };
