@@ -35,8 +35,8 @@ impl Default for HttpConfig {
         Self {
             connections_max: 4096,
             requests_max: 512,
-            header_timeout: Duration::from_secs(60),
-            body_idle_timeout: Duration::from_secs(60),
+            header_timeout: Duration::from_mins(1),
+            body_idle_timeout: Duration::from_mins(1),
             drain_timeout: Duration::from_secs(30),
         }
     }

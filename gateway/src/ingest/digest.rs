@@ -1,4 +1,4 @@
-//! What is computed over the whole body: MD5 for the ETag, and the client's checksum.
+//! What is computed over the whole body: MD5 for the `ETag`, and the client's checksum.
 
 use md5::{Digest, Md5};
 use s3s::checksum::ChecksumHasher;

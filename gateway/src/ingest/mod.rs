@@ -241,7 +241,7 @@ impl Cutter {
         let Self { chunker, key, cut } = self;
         for piece in batch.iter() {
             chunker.push(piece, &mut |plaintext| {
-                cut.push(CutChunk { id: chunk_id(key, &plaintext), plaintext })
+                cut.push(CutChunk { id: chunk_id(key, &plaintext), plaintext });
             });
         }
     }

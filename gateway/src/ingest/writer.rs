@@ -175,8 +175,8 @@ async fn put_chunk(
 ) -> Result<ManifestEntry, IngestError> {
     let CutChunk { id, plaintext } = chunk;
     let len = plaintext.len() as u32;
-    let sealer = Arc::clone(&destination);
-    let sealed = spawn_blocking(move || seal(&sealer.key, &id, &plaintext, &hint(&sealer))).await??;
+    let shared = Arc::clone(&destination);
+    let sealed = spawn_blocking(move || seal(&shared.key, &id, &plaintext, &hint(&shared))).await??;
     metrics::counter!("datamesh_ingest_sealed_bytes_total").increment(sealed.len() as u64);
     let placed = destination.backend.put(SealedId::random(), Bytes::from(sealed)).await?;
     drop(permit);

@@ -33,10 +33,12 @@ struct Source {
     fetching_bytes: usize,
 }
 
+type Page = Result<Vec<PlannedChunk>, RetrieveError>;
+
 /// The plan, or the fetching of its next page.
 enum Plan {
     Idle(Box<ReadPlan>),
-    Paging(BoxFuture<'static, (Box<ReadPlan>, Result<Vec<PlannedChunk>, RetrieveError>)>),
+    Paging(BoxFuture<'static, (Box<ReadPlan>, Page)>),
     Done,
 }
 

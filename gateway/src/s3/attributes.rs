@@ -116,7 +116,7 @@ pub fn stored_encoding(encoding: Option<String>) -> Option<String> {
     (!kept.is_empty()).then(|| kept.join(","))
 }
 
-/// Takes the system headers that PUT, COPY and CreateMultipartUpload share out of an input.
+/// Takes the system headers that PUT, COPY and `CreateMultipartUpload` share out of an input.
 macro_rules! attributes_of {
     ($input:expr) => {{
         let mut attributes = $crate::s3::attributes::Attributes::empty();

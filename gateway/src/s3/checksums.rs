@@ -227,7 +227,7 @@ impl Declared {
             Expected::Trailer => {
                 let read = |headers: &HeaderMap| headers.get(name)?.to_str().ok().map(str::to_owned);
                 let value = trailers.and_then(|trailers| trailers.read(read)).flatten();
-                trailer = value.ok_or_else(|| malformed_trailer())?;
+                trailer = value.ok_or_else(malformed_trailer)?;
                 check_shape(self.algorithm, &trailer)?;
                 &trailer
             }

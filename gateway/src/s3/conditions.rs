@@ -8,6 +8,7 @@ use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 /// The four conditions of a read, or of a copy's source.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_field_names, reason = "they are the headers' names")]
 pub struct ReadConditions<'a> {
     /// `If-Match`.
     pub if_match: Option<&'a ETagCondition>,

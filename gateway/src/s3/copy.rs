@@ -1,4 +1,4 @@
-//! CopyObject, and reading a copy's source.
+//! `CopyObject`, and reading a copy's source.
 
 use datamesh_catalog::{Bucket, CatalogError, Committed, CopyVersion, PutVersion, Version};
 use s3s::dto::{
@@ -72,7 +72,7 @@ impl S3Gateway {
             class: self.classes.choose(input.storage_class.as_ref())?,
             attributes,
         };
-        let (committed, checksum) = self.copy(&source, &bucket, write, checksum, wanted).await?;
+        let (committed, checksum) = Box::pin(self.copy(&source, &bucket, write, checksum, wanted)).await?;
         Ok(S3Response::new(shown(&source.version, &committed, checksum.as_ref())))
     }
 
@@ -92,7 +92,7 @@ impl S3Gateway {
         let same_checksum =
             wanted.is_none_or(|wanted| checksum.as_ref().is_some_and(|sum| sum.algorithm == wanted));
         if !(same_domain && same_backend && same_checksum) {
-            return self.rewrite(source, bucket, write, wanted).await;
+            return Box::pin(self.rewrite(source, bucket, write, wanted)).await;
         }
         let hook = self.reserve(bucket, source.version.size, 1).await?;
         let attributes = Attributes { checksum: checksum.clone(), ..write.attributes };

@@ -1,4 +1,4 @@
-//! DeleteObject and DeleteObjects.
+//! `DeleteObject` and `DeleteObjects`.
 
 use datamesh_catalog::{CatalogError, DeleteVersion, Deleted};
 use s3s::dto::{

@@ -1,4 +1,4 @@
-//! ListObjects, both versions of it.
+//! `ListObjects`, both versions of it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

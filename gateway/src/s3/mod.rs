@@ -66,7 +66,8 @@ fn timestamp(ms: u64) -> Timestamp {
     Timestamp::from(UNIX_EPOCH + Duration::from_millis(ms))
 }
 
-/// An ETag as S3 shows it.
+/// An `ETag` as S3 shows it, for fields that may be absent.
+#[allow(clippy::unnecessary_wraps, reason = "all its users want an option")]
 fn strong(etag: &str) -> Option<ETag> {
     Some(ETag::Strong(etag.to_owned()))
 }

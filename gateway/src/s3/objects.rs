@@ -1,4 +1,4 @@
-//! GetObject, HeadObject and GetObjectAttributes.
+//! `GetObject`, `HeadObject` and `GetObjectAttributes`.
 
 use std::ops::Range;
 
@@ -31,7 +31,7 @@ struct Selection {
     checksum: Option<StoredChecksum>,
 }
 
-/// Fills in what GetObject and HeadObject answer alike.
+/// Fills in what `GetObject` and `HeadObject` answer alike.
 macro_rules! describe {
     ($output:expr, $version:expr, $attributes:expr, $selection:expr) => {{
         let output = &mut $output;

@@ -1,4 +1,4 @@
-//! PutObject, and what all writes of a body share.
+//! `PutObject`, and what all writes of a body share.
 
 use std::sync::Arc;
 

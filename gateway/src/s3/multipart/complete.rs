@@ -1,4 +1,4 @@
-//! CompleteMultipartUpload.
+//! `CompleteMultipartUpload`.
 
 use std::collections::BTreeMap;
 
@@ -74,7 +74,7 @@ impl S3Gateway {
         Ok(S3Response::new(output))
     }
 
-    /// The ETag and the attributes of the object that the named parts make, once they are what the client says.
+    /// The `ETag` and the attributes of the object that the named parts make, once they are what the client says.
     async fn assemble(
         &self,
         bucket: BucketId,

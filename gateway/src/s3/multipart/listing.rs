@@ -1,4 +1,4 @@
-//! ListParts and ListMultipartUploads.
+//! `ListParts` and `ListMultipartUploads`.
 
 use datamesh_catalog::{ListedUpload, UploadListQuery};
 use s3s::dto::{

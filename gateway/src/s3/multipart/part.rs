@@ -1,4 +1,4 @@
-//! UploadPart and UploadPartCopy.
+//! `UploadPart` and `UploadPartCopy`.
 
 use datamesh_catalog::{Bucket, Part, PutPart, Upload, UploadId};
 use s3s::checksum::ChecksumHasher;
@@ -53,7 +53,7 @@ impl S3Gateway {
         let body = input.body.take().unwrap_or_else(|| StreamingBlob::from_bytes(bytes::Bytes::new()));
         let hasher = hasher(planned.algorithm, promise.checksum.algorithm);
         let verify = |ingested: &Ingested| promise.verify(ingested);
-        let (part, shown) = self.store_part(target, body, promise.len, hasher, verify).await?;
+        let (part, shown) = Box::pin(self.store_part(target, body, promise.len, hasher, verify)).await?;
         let mut output = UploadPartOutput { e_tag: strong(&part.etag), ..UploadPartOutput::default() };
         show_checksum!(output, shown.as_ref());
         Ok(S3Response::new(output))
@@ -90,7 +90,7 @@ impl S3Gateway {
                 planned.algorithm.pick(ingested.sums.clone()).ok_or_else(|| s3_error!(InternalError))?;
             Ok(StoredChecksum { algorithm: planned.algorithm, value, kind: Kind::FullObject })
         };
-        let (part, checksum) = self.store_part(target, body, len, hasher, verify).await?;
+        let (part, checksum) = Box::pin(self.store_part(target, body, len, hasher, verify)).await?;
         let mut result = CopyPartResult {
             e_tag: strong(&part.etag),
             last_modified: Some(timestamp(part.modified_ms)),
