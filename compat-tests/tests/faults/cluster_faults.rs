@@ -29,7 +29,7 @@ fn ensure_healthy(cluster: &LocalCluster) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f5_half_of_the_nodes_may_vanish_and_after_repair_the_other_half() -> Result<()> {
     let cluster = LocalCluster::up(8)?;
-    let ledger = Ledger::create(&cluster.credentials()?, "f5").await?;
+    let ledger = Ledger::create(&cluster.credentials()?, "bucket-f5").await?;
     fill(&ledger, "before").await?;
     ensure_healthy(&cluster)?;
 
@@ -63,7 +63,7 @@ async fn f5_half_of_the_nodes_may_vanish_and_after_repair_the_other_half() -> Re
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f1_writes_go_on_while_single_nodes_die() -> Result<()> {
     let cluster = LocalCluster::up(8)?;
-    let mut ledger = Ledger::create(&cluster.credentials()?, "f1").await?;
+    let mut ledger = Ledger::create(&cluster.credentials()?, "bucket-f1").await?;
     for (round, node) in [2, 7].into_iter().enumerate() {
         fill(&ledger, &format!("{round}/whole")).await?;
         cluster.kill(node)?;
@@ -83,7 +83,7 @@ async fn f1_writes_go_on_while_single_nodes_die() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f6_rotten_shards_are_noticed_and_rebuilt() -> Result<()> {
     let cluster = LocalCluster::up(8)?;
-    let ledger = Ledger::create(&cluster.credentials()?, "f6").await?;
+    let ledger = Ledger::create(&cluster.credentials()?, "bucket-f6").await?;
     fill(&ledger, "rot").await?;
     for node in 1..=4 {
         cluster.kill(node)?;
@@ -101,7 +101,7 @@ async fn f6_rotten_shards_are_noticed_and_rebuilt() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f7_what_is_lost_is_an_error_and_is_listed() -> Result<()> {
     let cluster = LocalCluster::up(8)?;
-    let ledger = Ledger::create(&cluster.credentials()?, "f7").await?;
+    let ledger = Ledger::create(&cluster.credentials()?, "bucket-f7").await?;
     let content = Content { seed: 1, len: 2_000_000 };
     ledger.put("large", content).await?;
     ledger.put("inline", Content { seed: 2, len: 100 }).await?;
@@ -116,7 +116,7 @@ async fn f7_what_is_lost_is_an_error_and_is_listed() -> Result<()> {
     ensure!(code == 6, "doctor must report the loss with exit code 6, not {code}: {report:#}");
     let (code, _) = cluster.admin(&["repair", "run"])?;
     ensure!(code == 0 || code == 6, "repair run ended with {code}");
-    let head = ledger.client().head_object().bucket("f7").key("large").send().await?;
+    let head = ledger.client().head_object().bucket("bucket-f7").key("large").send().await?;
     ensure!(head.content_length() == Some(content.len as i64), "the lost object is still listed");
     // The same bytes can be stored again: a lost chunk is no dedup hit.
     ledger.put("again", content).await?;

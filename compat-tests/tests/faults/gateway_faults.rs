@@ -22,7 +22,7 @@ fn ensure_healthy(gateway: &Gateway) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f1_whatever_was_acknowledged_survives_kill_nine() -> Result<()> {
     let mut gateway = Gateway::start()?;
-    let mut ledger = Arc::new(Ledger::create(&gateway.credentials()?, "f1").await?);
+    let mut ledger = Arc::new(Ledger::create(&gateway.credentials()?, "bucket-f1").await?);
     for round in 0..5_u64 {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicUsize::new(0));
@@ -85,7 +85,7 @@ async fn write_until(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f12_shared_chunks_are_readable_or_cleanly_absent_under_garbage_collection() -> Result<()> {
     let gateway = Arc::new(Gateway::start()?);
-    let ledger = Arc::new(Ledger::create(&gateway.credentials()?, "f12").await?);
+    let ledger = Arc::new(Ledger::create(&gateway.credentials()?, "bucket-f12").await?);
     let done = Arc::new(AtomicBool::new(false));
     let collector = std::thread::spawn({
         let (gateway, done) = (gateway.clone(), done.clone());
@@ -148,7 +148,7 @@ async fn f15_a_quota_is_never_exceeded_and_survives_its_holders() -> Result<()> 
         std::fs::write(&path, text)?;
         Credentials::read(&path)
     };
-    let ledger = Ledger::create(&own(&gateway)?, "f15").await?;
+    let ledger = Ledger::create(&own(&gateway)?, "bucket-f15").await?;
     ledger.put("first", Content { seed: 1, len: 2 << 20 }).await?;
 
     let s3 = ledger.client().clone();
@@ -156,7 +156,7 @@ async fn f15_a_quota_is_never_exceeded_and_survives_its_holders() -> Result<()> 
     let racers: Vec<_> = (0..64_u64)
         .map(|racer| {
             let body = ByteStream::from(unique_bytes(100 + racer, size));
-            tokio::spawn(s3.put_object().bucket("f15").key(format!("race/{racer:02}")).body(body).send())
+            tokio::spawn(s3.put_object().bucket("bucket-f15").key(format!("race/{racer:02}")).body(body).send())
         })
         .collect();
     let mut accepted = 0;
@@ -172,16 +172,16 @@ async fn f15_a_quota_is_never_exceeded_and_survives_its_holders() -> Result<()> 
     let room = (limit - (2 << 20)) / size as u64;
     ensure!(accepted <= room, "{accepted} of {size} bytes each went into a room for {room}");
     ensure!(accepted > 0, "nobody got any of the room");
-    let listing = s3.list_objects_v2().bucket("f15").send().await?;
+    let listing = s3.list_objects_v2().bucket("bucket-f15").send().await?;
     let stored: i64 = listing.contents().iter().filter_map(aws_sdk_s3::types::Object::size).sum();
     ensure!(stored as u64 <= limit, "{stored} bytes stored under a limit of {limit}");
 
     // Deleting is always allowed and makes room at once.
-    s3.delete_object().bucket("f15").key("first").send().await?;
+    s3.delete_object().bucket("bucket-f15").key("first").send().await?;
     gateway.kill()?;
     gateway.restart()?;
     let s3 = client(&own(&gateway)?);
     let body = ByteStream::from(unique_bytes(7, 1 << 20));
-    s3.put_object().bucket("f15").key("after").body(body).send().await?;
+    s3.put_object().bucket("bucket-f15").key("after").body(body).send().await?;
     ensure_healthy(&gateway)
 }

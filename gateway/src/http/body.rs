@@ -23,13 +23,16 @@ const LINGER_TIME_MAX: Duration = Duration::from_secs(5);
 /// A request body that fails when it stands still for too long, and is drained a little when it is dropped.
 pub(super) struct RequestBody {
     inner: Option<Incoming>,
+    /// The client holds the body back until it is asked for it, and nobody has asked yet.
+    held_back: bool,
     deadline: Deadline,
     trace: Arc<RequestTrace>,
 }
 
 impl RequestBody {
     pub(super) fn new(inner: Incoming, idle_max: Duration, trace: Arc<RequestTrace>) -> Self {
-        Self { inner: Some(inner), deadline: Deadline::new(idle_max), trace }
+        let held_back = trace.is_body_held_back();
+        Self { inner: Some(inner), held_back, deadline: Deadline::new(idle_max), trace }
     }
 }
 
@@ -42,6 +45,10 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let this = &mut *self;
+        if this.held_back {
+            this.held_back = false;
+            this.trace.body_asked_for();
+        }
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
         let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) else {
             ready!(this.deadline.poll(cx));
@@ -70,6 +77,10 @@ impl Body for RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         let Some(rest) = self.inner.take().filter(|rest| !rest.is_end_stream()) else { return };
+        if self.held_back {
+            // Reading it now would ask for it, after the answer; the client would take that for its next answer.
+            return;
+        }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(tokio::time::timeout(LINGER_TIME_MAX, linger(rest)));
         }

@@ -4,11 +4,13 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SERVER};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, RETRY_AFTER, SERVER,
+};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use s3s::service::S3Service;
@@ -29,14 +31,17 @@ pub struct RequestTrace {
     operation: OnceLock<String>,
     /// Why the request failed, where S3's answer must not say it.
     cause: OnceLock<String>,
+    /// The client waits for "100 Continue" before it sends the body, and nobody has asked for the body yet.
+    body_held_back: AtomicBool,
     received_len: AtomicU64,
     sent_len: AtomicU64,
 }
 
 impl RequestTrace {
-    fn new(id: String) -> Self {
+    fn new(id: String, body_held_back: bool) -> Self {
         Self {
             id,
+            body_held_back: AtomicBool::new(body_held_back),
             operation: OnceLock::new(),
             cause: OnceLock::new(),
             received_len: AtomicU64::new(0),
@@ -61,6 +66,15 @@ impl RequestTrace {
 
     fn operation(&self) -> &str {
         self.operation.get().map_or(REFUSED, String::as_str)
+    }
+
+    pub(super) fn is_body_held_back(&self) -> bool {
+        self.body_held_back.load(Ordering::Relaxed)
+    }
+
+    /// Reading the body makes hyper send "100 Continue".
+    pub(super) fn body_asked_for(&self) {
+        self.body_held_back.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn received(&self, len: usize) {
@@ -135,7 +149,7 @@ impl RequestHandler {
 
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<ResponseBody>, s3s::HttpError> {
         let start = Instant::now();
-        let trace = Arc::new(RequestTrace::new(self.request_id()));
+        let trace = Arc::new(RequestTrace::new(self.request_id(), request.headers().contains_key(EXPECT)));
         let method = request.method().clone();
         let resource = request.uri().path().to_owned();
         let permit = Arc::clone(&self.permits).try_acquire_owned();
@@ -205,6 +219,10 @@ fn finish(
     let id = HeaderValue::from_str(trace.id()).expect("a request id is hexadecimal digits");
     headers.insert(REQUEST_ID, id);
     headers.insert(SERVER, HeaderValue::from_static("DataMesh"));
+    if trace.is_body_held_back() {
+        // Whether the client still sends the body is its own choice: what follows on the connection can't be told.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     let seconds = start.elapsed().as_secs_f64();
     let operation = trace.operation().to_owned();
     metrics::histogram!("datamesh_s3_request_seconds", "operation" => operation.clone()).record(seconds);

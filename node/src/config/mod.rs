@@ -113,13 +113,17 @@ impl Default for ScrubSection {
 pub struct LogSection {
     /// `text` for people, `json` for collectors. Default: text.
     pub format: LogFormat,
-    /// Directives of tracing's `EnvFilter`; the environment's `RUST_LOG` comes first. Default: info.
+    /// Directives of tracing's `EnvFilter`; the environment's `RUST_LOG` comes first. Default: info without the noise of two libraries.
     pub filter: String,
 }
 
+/// What is logged unless the configuration says otherwise. s3s reports every refused request as an error, the DHT that a
+/// first node has nobody to ask.
+const LOG_FILTER: &str = "info,s3s=off,libp2p_kad=error";
+
 impl Default for LogSection {
     fn default() -> Self {
-        Self { format: LogFormat::Text, filter: "info".to_owned() }
+        Self { format: LogFormat::Text, filter: LOG_FILTER.to_owned() }
     }
 }
 
