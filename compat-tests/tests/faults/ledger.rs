@@ -129,12 +129,6 @@ impl Ledger {
         }
     }
 
-    /// The keys that hold acknowledged objects.
-    pub fn keys(&self) -> Vec<String> {
-        let expected = self.expected.lock().expect("no test thread panics with it");
-        expected.iter().filter(|(_, state)| state.acknowledged.is_some()).map(|(key, _)| key.clone()).collect()
-    }
-
     fn begin(&self, key: &str, content: Option<Content>) {
         let mut expected = self.expected.lock().expect("no test thread panics with it");
         expected.entry(key.to_owned()).or_default().unanswered.push(content);

@@ -47,10 +47,15 @@ impl Inner {
             let Some(group) = self.choose_group(&tried, bytes.len(), &mut error).await? else { break };
             tried.insert(group.id);
             let quorum = group.profile.write_quorum();
+            let spare = group.profile.total() - quorum;
             let location = Location { group: group.id, sealed, sealed_len };
             match self.put_in_group(group, location, bytes.clone()).await? {
                 Ok(missing) => return Ok(Placed { location, missing }),
-                Err(refusal) if refusal.stored + refusal.full >= quorum => {
+                // With room on the full nodes it would have been a quorum. A write gives up at the refusal that makes a
+                // quorum impossible, so the nodes that would still have stored are not all counted.
+                Err(refusal)
+                    if refusal.stored + refusal.full >= quorum || refusal.full > spare =>
+                {
                     error = ClusterError::Full { full: refusal.full };
                 }
                 Err(refusal) => error = ClusterError::NoQuorum { stored: refusal.stored, quorum },

@@ -55,7 +55,7 @@ pub struct Arguments {
     #[arg(long, default_value = "64 GiB")]
     node_capacity: ByteSize,
     /// What is logged; RUST_LOG comes first.
-    #[arg(long, default_value = "warn")]
+    #[arg(long, default_value = "warn,s3s=off,libp2p_kad=error")]
     log: String,
 }
 
@@ -90,6 +90,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), StartError> {
 fn gateway_config(arguments: &Arguments, network: &DevNetwork) -> GatewayConfig {
     let mut config = GatewayConfig::new(arguments.data_dir.clone());
     config.s3.listen = arguments.listen;
+    config.s3.domains = vec!["localhost".to_owned()];
     config.admin.listen = arguments.admin_listen;
     config.database.url.clone_from(&arguments.database);
     config.cluster.profile = arguments.profile;
