@@ -38,12 +38,14 @@ impl Kind {
 #[derive(Debug, Clone)]
 pub struct Generator {
     kind: Kind,
+    /// Sets the objects of one measurement apart from those of all others.
+    seed: u64,
     piece: Bytes,
 }
 
 impl Generator {
-    /// A generator of `kind`.
-    pub fn new(kind: Kind) -> Self {
+    /// A generator of `kind` for the measurement called `name`.
+    pub fn new(kind: Kind, name: &str) -> Self {
         let mut random = SmallRng::seed_from_u64(7);
         let piece = match kind {
             Kind::Unique | Kind::Duplicate => {
@@ -53,15 +55,15 @@ impl Generator {
             }
             Kind::Text => log_lines(&mut random),
         };
-        Self { kind, piece: piece.into() }
+        let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Self { kind, seed, piece: piece.into() }
     }
 
     /// Piece number `piece` of object `object`, `len` bytes of it.
     pub fn piece(&self, object: u64, piece: u64, len: usize) -> Bytes {
-        let object = match self.kind {
-            Kind::Duplicate if !object.is_multiple_of(10) => 0,
-            _ => object,
-        };
+        let object = self.identity(object);
         let mut bytes = BytesMut::from(&self.piece[..len]);
         for (number, block) in bytes.chunks_mut(STAMP_EVERY).enumerate() {
             let stamp = stamp(object, piece * (PIECE / STAMP_EVERY) as u64 + number as u64);
@@ -71,12 +73,17 @@ impl Generator {
         bytes.freeze()
     }
 
+    /// What makes the object's bytes differ from others'.
+    fn identity(&self, object: u64) -> u64 {
+        match self.kind {
+            Kind::Duplicate if !object.is_multiple_of(10) => 0,
+            _ => object ^ self.seed,
+        }
+    }
+
     /// Whether `bytes`, found at `offset` of the object, carry the stamps they must.
     pub fn matches(&self, object: u64, offset: u64, bytes: &[u8]) -> bool {
-        let object = match self.kind {
-            Kind::Duplicate if !object.is_multiple_of(10) => 0,
-            _ => object,
-        };
+        let object = self.identity(object);
         let first = offset.next_multiple_of(STAMP_EVERY as u64);
         (first..offset + bytes.len() as u64).step_by(STAMP_EVERY).all(|at| {
             let found = &bytes[(at - offset) as usize..];
@@ -119,7 +126,7 @@ mod tests {
     #[test]
     fn a_piece_matches_itself_and_no_other_object() {
         for kind in [Kind::Unique, Kind::Text] {
-            let generator = Generator::new(kind);
+            let generator = Generator::new(kind, "test");
             let bytes = generator.piece(3, 1, PIECE);
             assert!(generator.matches(3, PIECE as u64, &bytes));
             assert!(!generator.matches(4, PIECE as u64, &bytes));

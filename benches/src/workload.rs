@@ -93,7 +93,7 @@ impl Workload {
 
     /// Runs `operation` once for each object; LIST fetches 200 pages.
     pub async fn run(&self, operation: Operation) -> Result<Outcome> {
-        let generator = Generator::new(self.data);
+        let generator = Generator::new(self.data, &self.prefix);
         let count = if operation == Operation::List { 200.max(self.connections * 2) } else { self.objects };
         let next = Rc::new(Cell::new(0_u64));
         let mut connections = Vec::new();

@@ -121,7 +121,11 @@ pub(crate) fn admin(data_dir: &Path, arguments: &[&str]) -> Result<(i32, serde_j
     let text = String::from_utf8_lossy(&output.stdout);
     let value = serde_json::from_str(&text).unwrap_or(serde_json::Value::Null);
     if !output.status.success() && value.is_null() {
-        bail!("datamesh-admin {} failed: {text}{}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "datamesh-admin {} failed: {text}{}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok((output.status.code().unwrap_or(-1), value))
 }

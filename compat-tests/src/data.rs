@@ -58,8 +58,20 @@ pub fn source_tree(root: &Path, files: usize, generation: u64) -> Result<()> {
 }
 
 fn text(seed: u64, len: usize) -> Vec<u8> {
-    const WORDS: [&str; 12] =
-        ["let ", "mut ", "shard", " = ", "group", ".await?;\n", "    ", "fn ", "(", ")", "// why\n", "return "];
+    const WORDS: [&str; 12] = [
+        "let ",
+        "mut ",
+        "shard",
+        " = ",
+        "group",
+        ".await?;\n",
+        "    ",
+        "fn ",
+        "(",
+        ")",
+        "// why\n",
+        "return ",
+    ];
     let mut random = SmallRng::seed_from_u64(seed);
     let mut text = Vec::with_capacity(len + 16);
     while text.len() < len {

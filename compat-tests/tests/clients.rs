@@ -43,7 +43,10 @@ fn aws_cli_copies_every_interesting_size_both_ways() -> Result<()> {
     client.run("aws", &["s3", "mb", "s3://cli-bucket"])?;
     let up = client.dir().join("up");
     for (number, (size, _)) in INTERESTING_SIZES.iter().enumerate() {
-        write_file(&up.join(format!("d{}", number % 2)).join(size.to_string()), &unique_bytes(number as u64, *size))?;
+        write_file(
+            &up.join(format!("d{}", number % 2)).join(size.to_string()),
+            &unique_bytes(number as u64, *size),
+        )?;
     }
     client.run("aws", &["s3", "cp", "--recursive", path_text(&up), "s3://cli-bucket/all"])?;
     client.run("aws", &["s3", "cp", "--recursive", "s3://cli-bucket/all", "down"])?;
@@ -75,7 +78,15 @@ fn rclone_syncs_and_checks_a_tree() -> Result<()> {
     let tree = client.dir().join("tree");
     source_tree(&tree, 60, 0)?;
     write_file(&tree.join("large"), &unique_bytes(9, 12 << 20))?;
-    let copy = ["--s3-upload-cutoff", "6M", "--s3-chunk-size", "5M", "sync", path_text(&tree), "mesh:rclone-bucket/tree"];
+    let copy = [
+        "--s3-upload-cutoff",
+        "6M",
+        "--s3-chunk-size",
+        "5M",
+        "sync",
+        path_text(&tree),
+        "mesh:rclone-bucket/tree",
+    ];
     client.run("rclone", &copy)?;
     client.run("rclone", &["check", "--download", path_text(&tree), "mesh:rclone-bucket/tree"])?;
     source_tree(&tree, 60, 1)?;

@@ -27,7 +27,9 @@ async fn f1_whatever_was_acknowledged_survives_kill_nine() -> Result<()> {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicUsize::new(0));
         let writers: Vec<_> = (0..6)
-            .map(|writer| tokio::spawn(write_until(ledger.clone(), round, writer, stop.clone(), acknowledged.clone())))
+            .map(|writer| {
+                tokio::spawn(write_until(ledger.clone(), round, writer, stop.clone(), acknowledged.clone()))
+            })
             .collect();
         // The moment depends on progress, not on a clock, and differs from round to round.
         while acknowledged.load(Ordering::Relaxed) < 7 + 9 * round as usize {
@@ -74,7 +76,10 @@ async fn write_until(
             // The process is dead; nothing else may fail.
             Err(error) => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
-                ensure!(stop.load(Ordering::Relaxed) || acknowledged.load(Ordering::Relaxed) > 0, "{error:#}");
+                ensure!(
+                    stop.load(Ordering::Relaxed) || acknowledged.load(Ordering::Relaxed) > 0,
+                    "{error:#}"
+                );
             }
         }
     }
@@ -99,7 +104,8 @@ async fn f12_shared_chunks_are_readable_or_cleanly_absent_under_garbage_collecti
             Ok(passes)
         }
     });
-    let writers: Vec<_> = (0..4_u64).map(|writer| tokio::spawn(share_and_delete(ledger.clone(), writer))).collect();
+    let writers: Vec<_> =
+        (0..4_u64).map(|writer| tokio::spawn(share_and_delete(ledger.clone(), writer))).collect();
     for writer in writers {
         writer.await??;
     }
@@ -156,7 +162,9 @@ async fn f15_a_quota_is_never_exceeded_and_survives_its_holders() -> Result<()> 
     let racers: Vec<_> = (0..64_u64)
         .map(|racer| {
             let body = ByteStream::from(unique_bytes(100 + racer, size));
-            tokio::spawn(s3.put_object().bucket("bucket-f15").key(format!("race/{racer:02}")).body(body).send())
+            tokio::spawn(
+                s3.put_object().bucket("bucket-f15").key(format!("race/{racer:02}")).body(body).send(),
+            )
         })
         .collect();
     let mut accepted = 0;

@@ -277,7 +277,10 @@ mod tests {
     #[test]
     fn every_kind_of_store_is_made_from_its_url() {
         for (url, options) in [
-            ("s3://bucket/some/prefix", &[("aws_region", "eu-central-1"), ("aws_skip_signature", "true")][..]),
+            (
+                "s3://bucket/some/prefix",
+                &[("aws_region", "eu-central-1"), ("aws_skip_signature", "true")][..],
+            ),
             ("gs://bucket", &[("google_skip_signature", "true")]),
             ("az://container/prefix", &[("azure_storage_account_name", "account")]),
             ("memory:///", &[]),

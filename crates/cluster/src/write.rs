@@ -53,9 +53,7 @@ impl Inner {
                 Ok(missing) => return Ok(Placed { location, missing }),
                 // With room on the full nodes it would have been a quorum. A write gives up at the refusal that makes a
                 // quorum impossible, so the nodes that would still have stored are not all counted.
-                Err(refusal)
-                    if refusal.stored + refusal.full >= quorum || refusal.full > spare =>
-                {
+                Err(refusal) if refusal.stored + refusal.full >= quorum || refusal.full > spare => {
                     error = ClusterError::Full { full: refusal.full };
                 }
                 Err(refusal) => error = ClusterError::NoQuorum { stored: refusal.stored, quorum },
