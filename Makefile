@@ -14,7 +14,7 @@ run: build ## a gateway and eight mesh nodes on this machine
 	$(CARGO) run $(FLAGS) --release --quiet --bin datamesh-gateway -- dev $(RUN_ARGS)
 
 test: install-test rocksdb ## the whole suite: unit, property, failure and real-client tests
-	$(CARGO) build $(FLAGS) --workspace --bins
+	$(CARGO) build $(FLAGS) --workspace --bins --tests
 	$(CARGO) test $(FLAGS) --workspace --no-fail-fast
 
 lint: rocksdb ## formatting, clippy, documentation links
