@@ -72,7 +72,19 @@ pub async fn run(arguments: &Arguments) -> Result<(), StartError> {
     let data_dir = &arguments.data_dir;
     create_private_dir(data_dir).map_err(StartError::io("create", data_dir))?;
     let network = DevNetwork::start(arguments).await?;
-    let config = gateway_config(arguments, &network);
+    let served = serve(arguments, &network, terminated).await;
+    // Also after a failed start: a process must not end under the storage engine's threads.
+    network.stop().await;
+    served
+}
+
+async fn serve(
+    arguments: &Arguments,
+    network: &DevNetwork,
+    terminated: impl Future<Output = ()>,
+) -> Result<(), StartError> {
+    let data_dir = &arguments.data_dir;
+    let config = gateway_config(arguments, network);
     let instance = Instance::start(&config).await?;
     let credentials = first_account(&instance, data_dir).await?;
     let file = data_dir.join("credentials.env");
@@ -83,7 +95,6 @@ pub async fn run(arguments: &Arguments) -> Result<(), StartError> {
     terminated.await;
     tracing::info!("draining");
     instance.stop().await;
-    network.stop().await;
     Ok(())
 }
 
