@@ -59,9 +59,19 @@ fn main() -> ExitCode {
     };
     eprintln!("datamesh-gateway: {}", one_line(&failure));
     match failure {
-        Failure::Config(_) | Failure::Telemetry(_) => ExitCode::from(2),
-        Failure::Start(_) => ExitCode::from(1),
+        Failure::Config(_) | Failure::Telemetry(_) => _exit(2),
+        Failure::Start(_) => _exit(1),
     }
+}
+
+#[allow(
+    unsafe_code,
+    reason = "the standard library has no exit that leaves the destructors of C++ statics alone"
+)]
+unsafe extern "C" {
+    /// Ends the process at once. After a failed start threads of RocksDB may still run, and an ordinary exit destroys
+    /// what they use under them. What must survive is on disk already.
+    safe fn _exit(code: i32) -> !;
 }
 
 fn run(command: &Command) -> Result<(), Failure> {
