@@ -24,6 +24,8 @@ async fn main() {
         account: AccountId::random(),
         domain: DomainId::random(),
         region: "local".to_owned(),
+        versioning: datamesh_catalog::Versioning::Unversioned,
+        configs: vec![],
         now_ms: 1,
     };
     let bucket = catalog.create_bucket(bucket).await.expect("the bucket is new");
@@ -77,6 +79,7 @@ async fn put(catalog: Catalog, bucket: Bucket, key: Vec<u8>) {
         etag: "d41d8cd98f00b204e9800998ecf8427e".to_owned(),
         storage_class: "STANDARD".to_owned(),
         attributes: r#"{"content-type":"application/octet-stream"}"#.to_owned(),
+        meta: datamesh_catalog::VersionMeta::NONE,
         now_ms: 1,
     };
     catalog.put_version(put, Arc::new(())).await.expect("nothing is in the way");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datamesh_db::{Engine, Row, Tx, Value};
 use datamesh_types::{AccountId, DomainId};
 
-use crate::{Catalog, CatalogError};
+use crate::{Catalog, CatalogError, ConfigKind, ConfigSet, config};
 
 /// A bucket's number. Never used again, so a stale one names nothing rather than a later bucket of that name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +40,10 @@ pub struct Bucket {
     pub versioning: Versioning,
     /// When it was created.
     pub created_at_ms: u64,
+    /// Which configurations it has.
+    pub configured: ConfigSet,
+    /// Counts the changes of its configurations: while it is the same, so are they.
+    pub config_epoch: u64,
 }
 
 /// A bucket to create.
@@ -53,6 +57,10 @@ pub struct CreateBucket {
     pub domain: DomainId,
     /// The region.
     pub region: String,
+    /// Whether it keeps old versions.
+    pub versioning: Versioning,
+    /// The configurations it begins with.
+    pub configs: Vec<(ConfigKind, String)>,
     /// Now.
     pub now_ms: u64,
 }
@@ -79,13 +87,13 @@ impl Versioning {
 /// The columns of a [`Bucket`], from the table alias `b`.
 macro_rules! bucket_columns {
     () => {
-        "b.id, b.name, b.account, b.domain, b.region, b.versioning, b.created_at_ms"
+        "b.id, b.name, b.account, b.domain, b.region, b.versioning, b.created_at_ms, b.configured, b.config_epoch"
     };
 }
 pub(crate) use bucket_columns;
 
 /// How many columns `bucket_columns!` has.
-pub(crate) const BUCKET_COLUMNS: usize = 7;
+pub(crate) const BUCKET_COLUMNS: usize = 9;
 
 /// Reads `bucket_columns!` from the start of a row.
 pub(crate) fn bucket_from_row(row: &Row) -> Result<Bucket, CatalogError> {
@@ -97,6 +105,8 @@ pub(crate) fn bucket_from_row(row: &Row) -> Result<Bucket, CatalogError> {
         region: row.text(4)?.to_owned(),
         versioning: Versioning::from_code(row.int(5)?)?,
         created_at_ms: row.uint(6)?,
+        configured: ConfigSet(row.int(7)?),
+        config_epoch: row.uint(8)?,
     })
 }
 
@@ -166,16 +176,21 @@ impl Catalog {
 
     /// Turns versioning on, or suspends it. A bucket never returns to [`Versioning::Unversioned`]: that is stored
     /// as [`Versioning::Suspended`] once it has been enabled, which means the same for later writes.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoSuchBucket`]; [`CatalogError::InvalidBucketState`] when object lock needs it enabled.
     pub async fn set_versioning(&self, bucket: BucketId, versioning: Versioning) -> Result<(), CatalogError> {
         const UPDATE: &str = "UPDATE bucket SET versioning = CASE WHEN CAST($2 AS BIGINT) = 0 AND versioning <> 0 THEN 2 ELSE CAST($2 AS BIGINT) END
-             WHERE id = $1";
+             WHERE id = $1 RETURNING configured";
         self.db
             .write(move |tx| {
                 Box::pin(async move {
-                    match tx.execute(UPDATE, &[bucket.0.into(), versioning.code().into()]).await? {
-                        0 => Err(CatalogError::NoSuchBucket),
-                        _ => Ok(()),
+                    let row = tx.query_opt(UPDATE, &[bucket.0.into(), versioning.code().into()]).await?;
+                    let configured = ConfigSet(row.ok_or(CatalogError::NoSuchBucket)?.int(0)?);
+                    if configured.contains(ConfigKind::ObjectLock) && versioning != Versioning::Enabled {
+                        return Err(CatalogError::InvalidBucketState);
                     }
+                    Ok(())
                 })
             })
             .await
@@ -183,25 +198,35 @@ impl Catalog {
 }
 
 async fn create(tx: &mut Tx, bucket: &CreateBucket) -> Result<Bucket, CatalogError> {
-    const INSERT: &str = "INSERT INTO bucket (name, account, domain, region, versioning, created_at_ms)
-         VALUES ($1, $2, $3, $4, 0, $5) ON CONFLICT (name) DO NOTHING RETURNING id";
+    const INSERT: &str =
+        "INSERT INTO bucket (name, account, domain, region, versioning, created_at_ms, configured)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO NOTHING RETURNING id";
     const OWNER: &str = "SELECT account FROM bucket WHERE name = $1";
+    let configured = ConfigSet::of(bucket.configs.iter().map(|(kind, _)| *kind));
     let params = [
         (&bucket.name).into(),
         bucket.account.into(),
         bucket.domain.into(),
         (&bucket.region).into(),
+        bucket.versioning.code().into(),
         bucket.now_ms.into(),
+        configured.0.into(),
     ];
     if let Some(row) = tx.query_opt(INSERT, &params).await? {
+        let id = BucketId(row.int(0)?);
+        for (kind, document) in &bucket.configs {
+            config::store(tx, id, *kind, document.clone()).await?;
+        }
         return Ok(Bucket {
-            id: BucketId(row.int(0)?),
+            id,
             name: bucket.name.clone(),
             account: bucket.account,
             domain: bucket.domain,
             region: bucket.region.clone(),
-            versioning: Versioning::Unversioned,
+            versioning: bucket.versioning,
             created_at_ms: bucket.now_ms,
+            configured,
+            config_epoch: 0,
         });
     }
     // Deleted between the two statements (PostgreSQL): the caller may try again.
@@ -215,6 +240,7 @@ async fn delete(tx: &mut Tx, bucket: BucketId) -> Result<(), CatalogError> {
     const OCCUPIED: &str = "SELECT CAST(1 AS BIGINT) WHERE EXISTS (SELECT 1 FROM version WHERE bucket = $1)
          OR EXISTS (SELECT 1 FROM upload WHERE bucket = $1 AND completed_at_ms IS NULL)";
     const FORGET_UPLOADS: &str = "DELETE FROM upload WHERE bucket = $1 AND completed_at_ms IS NOT NULL";
+    const FORGET_CONFIGS: &str = "DELETE FROM bucket_config WHERE bucket = $1";
     const DELETE: &str = "DELETE FROM bucket WHERE id = $1";
     let params = [bucket.0.into()];
     if tx.engine() == Engine::Postgres {
@@ -224,6 +250,7 @@ async fn delete(tx: &mut Tx, bucket: BucketId) -> Result<(), CatalogError> {
         return Err(CatalogError::BucketNotEmpty);
     }
     tx.execute(FORGET_UPLOADS, &params).await?;
+    tx.execute(FORGET_CONFIGS, &params).await?;
     match tx.execute(DELETE, &params).await? {
         0 => Err(CatalogError::NoSuchBucket),
         _ => Ok(()),

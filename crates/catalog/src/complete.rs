@@ -66,6 +66,7 @@ async fn complete(
         etag: &complete.etag,
         storage_class: &upload.storage_class,
         attributes: &complete.attributes,
+        meta: &upload.meta,
         now_ms: complete.now_ms,
         part_count: placed.len() as u16,
         ..NewVersion::EMPTY

@@ -52,6 +52,7 @@ async fn copy(tx: &mut Tx, copy: &CopyVersion, hook: &dyn CommitHook) -> Result<
         etag: &copy.etag,
         storage_class: &copy.storage_class,
         attributes: &copy.attributes,
+        meta: &copy.meta,
         now_ms: copy.now_ms,
         ..NewVersion::EMPTY
     };

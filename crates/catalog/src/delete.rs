@@ -17,14 +17,14 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError::NoSuchBucket`], [`CatalogError::PreconditionFailed`], [`CatalogError::NoSuchKey`] (a failed
-    /// If-Match).
+    /// If-Match), [`CatalogError::Locked`] for a version that is held.
     pub async fn delete_version(&self, delete: DeleteVersion, hook: Arc<dyn CommitHook>) -> Outcome {
         let mut outcomes = self.delete_versions(vec![delete], hook).await?;
         outcomes.pop().unwrap_or(Err(CatalogError::NoSuchVersion))
     }
 
-    /// Several deletions in one transaction. The results stand in the order asked; a failed precondition fails only
-    /// its own key.
+    /// Several deletions in one transaction. The results stand in the order asked; a failed precondition or a locked
+    /// version fails only its own key.
     ///
     /// All buckets must belong to one account, for `hook` sees one usage change.
     pub async fn delete_versions(
@@ -62,10 +62,15 @@ async fn delete_all(
             continue;
         }
         let outcome = match delete.version {
-            None => delete_object(tx, &mut key, delete.now_ms).await?,
-            Some(id) => delete_one(tx, &mut key, id, delete.now_ms).await?,
+            None => delete_object(tx, &mut key, delete.now_ms).await,
+            Some(id) => delete_one(tx, &mut key, id, delete).await,
         };
-        outcomes.push((*position, Ok(outcome)));
+        let outcome = match outcome {
+            // Found out before anything was changed.
+            Err(CatalogError::Locked) => Err(CatalogError::Locked),
+            outcome => Ok(outcome?),
+        };
+        outcomes.push((*position, outcome));
         let change = key.change();
         let total = total.get_or_insert(UsageChange { bytes: 0, objects: 0, ..change });
         total.bytes += change.bytes;
@@ -93,7 +98,7 @@ async fn delete_object(tx: &mut Tx, key: &mut LockedKey<'_>, now_ms: u64) -> Out
 }
 
 /// Removes one version for good. The one before it becomes the current one.
-async fn delete_one(tx: &mut Tx, key: &mut LockedKey<'_>, id: VersionId, now_ms: u64) -> Outcome {
+async fn delete_one(tx: &mut Tx, key: &mut LockedKey<'_>, id: VersionId, delete: &DeleteVersion) -> Outcome {
     const NUMBERED: &str = concat!(
         "SELECT ",
         head_columns!(),
@@ -116,7 +121,10 @@ async fn delete_one(tx: &mut Tx, key: &mut LockedKey<'_>, id: VersionId, now_ms:
     };
     let Some(row) = row else { return Ok(Deleted { version: None, delete_marker: false }) };
     let head = head_from_row(&row, 0)?;
-    key.remove(tx, &head, now_ms).await?;
+    if head.is_locked(delete.now_ms, delete.bypass_governance) {
+        return Err(CatalogError::Locked);
+    }
+    key.remove(tx, &head, delete.now_ms).await?;
     if key.newest.as_ref().is_some_and(|newest| newest.sequence == head.sequence) {
         tx.execute(PROMOTE, &place).await?;
     }

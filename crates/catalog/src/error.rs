@@ -34,6 +34,12 @@ pub enum CatalogError {
     /// A precondition did not hold when the commit evaluated it.
     #[error("a precondition does not hold")]
     PreconditionFailed,
+    /// The version is held by a retention or a legal hold.
+    #[error("the version is locked")]
+    Locked,
+    /// The bucket's object lock and its versioning do not allow the change.
+    #[error("the bucket's state does not allow this")]
+    InvalidBucketState,
     /// A pending manifest expired or was released before its commit. Writing the object again is safe.
     #[error("the pending manifest has expired")]
     ManifestGone,

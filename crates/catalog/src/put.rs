@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datamesh_db::{CommitHook, Tx, Value};
 
 use crate::replace::LockedKey;
-use crate::{Catalog, CatalogError, Committed, Content, PutVersion, manifest};
+use crate::{Catalog, CatalogError, Committed, Content, PutVersion, VersionMeta, manifest};
 
 impl Catalog {
     /// Commits a version: precondition, chunk references, replacement of the null version, usage, all in one
@@ -40,6 +40,7 @@ async fn put(tx: &mut Tx, put: &PutVersion, hook: &dyn CommitHook) -> Result<Com
         etag: &put.etag,
         storage_class: &put.storage_class,
         attributes: &put.attributes,
+        meta: &put.meta,
         now_ms: put.now_ms,
         ..NewVersion::EMPTY
     };
@@ -64,6 +65,7 @@ pub(crate) struct NewVersion<'a> {
     pub(crate) etag: &'a str,
     pub(crate) storage_class: &'a str,
     pub(crate) attributes: &'a str,
+    pub(crate) meta: &'a VersionMeta,
     pub(crate) now_ms: u64,
     pub(crate) delete_marker: bool,
     pub(crate) manifest: Option<i64>,
@@ -78,6 +80,7 @@ impl NewVersion<'_> {
         etag: "",
         storage_class: "",
         attributes: "",
+        meta: &VersionMeta::NONE,
         now_ms: 0,
         delete_marker: false,
         manifest: None,
@@ -94,13 +97,16 @@ pub(crate) async fn insert(
 ) -> Result<i64, CatalogError> {
     const INSERT: &str =
         "INSERT INTO version (bucket, key, null_version, delete_marker, listed, size, modified_ms,
-           manifest, part_count, etag, storage_class, attributes, inline_chunk, inline_sealed)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING sequence";
+           manifest, part_count, etag, storage_class, attributes, tags, acl, owner, retention_mode, retain_until_ms,
+           legal_hold, inline_chunk, inline_sealed)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+         RETURNING sequence";
     let null = key.id_of(0) == crate::VersionId::Null;
     let (chunk, sealed) = match row.inline {
         Some((chunk, sealed)) => (chunk.into(), sealed.into()),
         None => (Value::Null, Value::Null),
     };
+    let [tags, acl, owner, retention_mode, retain_until_ms, legal_hold] = row.meta.params();
     let params = [
         key.bucket.0.into(),
         key.key.into(),
@@ -114,6 +120,12 @@ pub(crate) async fn insert(
         row.etag.into(),
         row.storage_class.into(),
         row.attributes.into(),
+        tags,
+        acl,
+        owner,
+        retention_mode,
+        retain_until_ms,
+        legal_hold,
         chunk,
         sealed,
     ];

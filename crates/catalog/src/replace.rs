@@ -5,7 +5,8 @@ use datamesh_types::{AccountId, DomainId};
 
 use crate::bucket::KEEP_BUCKET;
 use crate::manifest::release;
-use crate::{BucketId, CatalogError, Precondition, VersionId, Versioning};
+use crate::meta::retention_from_row;
+use crate::{BucketId, CatalogError, Precondition, Retention, VersionId, Versioning};
 
 /// A stored version, as far as replacing or removing it needs.
 #[derive(Debug)]
@@ -17,11 +18,18 @@ pub(crate) struct Head {
     pub(crate) manifest: Option<i64>,
     pub(crate) part_count: i64,
     pub(crate) etag: String,
+    pub(crate) retention: Option<Retention>,
+    pub(crate) legal_hold: bool,
 }
 
 impl Head {
     pub(crate) const fn id(&self) -> VersionId {
         if self.null { VersionId::Null } else { VersionId::Numbered(self.sequence.cast_unsigned()) }
+    }
+
+    /// Whether it may not be removed for good now.
+    pub(crate) fn is_locked(&self, now_ms: u64, bypass_governance: bool) -> bool {
+        self.legal_hold || self.retention.is_some_and(|retention| retention.holds(now_ms, bypass_governance))
     }
 }
 
@@ -41,7 +49,8 @@ pub(crate) struct LockedKey<'a> {
 /// The columns of a [`Head`], from the table alias `v`.
 macro_rules! head_columns {
     () => {
-        "v.sequence, v.null_version, v.delete_marker, v.size, v.manifest, v.part_count, v.etag"
+        "v.sequence, v.null_version, v.delete_marker, v.size, v.manifest, v.part_count, v.etag, \
+         v.retention_mode, v.retain_until_ms, v.legal_hold"
     };
 }
 pub(crate) use head_columns;
@@ -56,6 +65,8 @@ pub(crate) fn head_from_row(row: &Row, at: usize) -> Result<Head, CatalogError> 
         manifest: row.opt_int(at + 4)?,
         part_count: row.int(at + 5)?,
         etag: row.text(at + 6)?.to_owned(),
+        retention: retention_from_row(row, at + 7)?,
+        legal_hold: row.bool(at + 9)?,
     })
 }
 

@@ -3,8 +3,15 @@
 use datamesh_db::Migration;
 
 /// The catalog's steps. Published ones never change.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    sqlite: include_str!("schema/0001.sqlite.sql"),
-    postgres: include_str!("schema/0001.postgres.sql"),
-}];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        sqlite: include_str!("schema/0001.sqlite.sql"),
+        postgres: include_str!("schema/0001.postgres.sql"),
+    },
+    Migration {
+        version: 2,
+        sqlite: include_str!("schema/0002.sqlite.sql"),
+        postgres: include_str!("schema/0002.postgres.sql"),
+    },
+];

@@ -9,8 +9,11 @@ use datamesh_types::AccountId;
 use uuid::Uuid;
 
 use crate::manifest::release;
+use crate::meta::{meta_columns, meta_from_row};
 use crate::replace::keep_bucket;
-use crate::{BucketId, Catalog, CatalogError, Committed, ManifestContent, ManifestId, Precondition};
+use crate::{
+    BucketId, Catalog, CatalogError, Committed, ManifestContent, ManifestId, Precondition, VersionMeta,
+};
 
 /// An upload's id. Ids of one key sort by when their uploads began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +51,8 @@ pub struct CreateUpload {
     pub storage_class: String,
     /// Opaque JSON, handed back with the upload.
     pub attributes: String,
+    /// What the version will have.
+    pub meta: VersionMeta,
     /// Now.
     pub now_ms: u64,
 }
@@ -61,6 +66,8 @@ pub struct Upload {
     pub storage_class: String,
     /// Opaque JSON from its creation.
     pub attributes: String,
+    /// What the version will have.
+    pub meta: VersionMeta,
     /// When it began.
     pub created_at_ms: u64,
     /// The result, when it is completed and not yet forgotten.
@@ -199,21 +206,29 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::NoSuchBucket`].
     pub async fn create_upload(&self, upload: CreateUpload) -> Result<UploadId, CatalogError> {
-        const INSERT: &str = "INSERT INTO upload (id, bucket, key, storage_class, attributes, created_at_ms)
-             VALUES ($1, $2, $3, $4, $5, $6)";
+        const INSERT: &str = "INSERT INTO upload (id, bucket, key, storage_class, attributes, created_at_ms,
+               tags, acl, owner, retention_mode, retain_until_ms, legal_hold)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
         const EXISTS: &str = "SELECT id FROM bucket WHERE id = $1";
         let random = Uuid::new_v4().into_bytes();
         let (random, _) = random.split_first_chunk().expect("16 bytes are more than 10");
         let id = UploadId(
             uuid::Builder::from_unix_timestamp_millis(upload.now_ms, random).into_uuid().into_bytes(),
         );
-        let params: [Value; 6] = [
+        let [tags, acl, owner, retention_mode, retain_until_ms, legal_hold] = upload.meta.params();
+        let params: [Value; 12] = [
             (&id.0).into(),
             upload.bucket.0.into(),
             upload.key.into(),
             upload.storage_class.into(),
             upload.attributes.into(),
             upload.now_ms.into(),
+            tags,
+            acl,
+            owner,
+            retention_mode,
+            retain_until_ms,
+            legal_hold,
         ];
         self.db
             .write(move |tx| {
@@ -328,7 +343,9 @@ macro_rules! select_upload {
     ($suffix:literal) => {
         concat!(
             "SELECT id, storage_class, attributes, created_at_ms, completed_at_ms, completed_version, completed_etag,
-               completed_size FROM upload WHERE id = $1 AND bucket = $2 AND key = $3",
+               completed_size, ",
+            meta_columns!(""),
+            " FROM upload WHERE id = $1 AND bucket = $2 AND key = $3",
             $suffix
         )
     };
@@ -367,6 +384,7 @@ fn upload_from_row(row: &Row) -> Result<Upload, CatalogError> {
         id: UploadId(row.bytes(0)?),
         storage_class: row.text(1)?.to_owned(),
         attributes: row.text(2)?.to_owned(),
+        meta: meta_from_row(row, 8)?,
         created_at_ms: row.uint(3)?,
         completed,
     })

@@ -8,7 +8,10 @@ use datamesh_db::{Row, Value};
 use datamesh_types::ChunkId;
 
 use crate::bucket::{BUCKET_COLUMNS, bucket_columns, bucket_from_row};
-use crate::{Bucket, BucketId, Catalog, CatalogError, ManifestContent, ManifestId, Precondition};
+use crate::meta::{META_COLUMNS, meta_columns, meta_from_row};
+use crate::{
+    Bucket, BucketId, Catalog, CatalogError, ManifestContent, ManifestId, Precondition, VersionMeta,
+};
 
 /// A version id as S3 shows it: `null`, or an opaque text that sorts by commit order within its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,6 +110,8 @@ pub struct Version {
     pub storage_class: String,
     /// What the writer stored beside it: headers, user metadata, checksums. Opaque JSON.
     pub attributes: String,
+    /// What may change after it was written.
+    pub meta: VersionMeta,
     /// Its bytes.
     pub content: StoredContent,
 }
@@ -130,6 +135,8 @@ pub struct PutVersion {
     pub storage_class: String,
     /// Opaque JSON, handed back with the version.
     pub attributes: String,
+    /// What may change later.
+    pub meta: VersionMeta,
     /// Now.
     pub now_ms: u64,
 }
@@ -151,6 +158,8 @@ pub struct CopyVersion {
     pub storage_class: String,
     /// Opaque JSON.
     pub attributes: String,
+    /// The copy's own; nothing is taken over from the source.
+    pub meta: VersionMeta,
     /// Now.
     pub now_ms: u64,
 }
@@ -179,6 +188,8 @@ pub struct DeleteVersion {
     pub version: Option<VersionId>,
     /// What must hold of the current version.
     pub precondition: Precondition,
+    /// Removes a version also against a governance retention.
+    pub bypass_governance: bool,
     /// Now.
     pub now_ms: u64,
 }
@@ -195,8 +206,12 @@ pub struct Deleted {
 /// The columns of a [`Version`], from the table alias `v`.
 macro_rules! version_columns {
     () => {
-        "v.sequence, v.bucket, v.key, v.null_version, v.delete_marker, v.size, v.modified_ms, v.manifest, \
-         v.part_count, v.etag, v.storage_class, v.attributes, v.inline_chunk, v.inline_sealed"
+        concat!(
+            "v.sequence, v.bucket, v.key, v.null_version, v.delete_marker, v.size, v.modified_ms, v.manifest, \
+             v.part_count, v.etag, v.storage_class, v.attributes, ",
+            meta_columns!("v."),
+            ", v.inline_chunk, v.inline_sealed"
+        )
     };
 }
 
@@ -228,11 +243,12 @@ macro_rules! numbered {
 /// Reads `version_columns!` from column `at` on.
 pub(crate) fn version_from_row(row: &mut Row, at: usize) -> Result<Version, CatalogError> {
     let sequence = row.uint(at)?;
-    let content = match (row.opt_int(at + 7)?, row.int(at + 8)?, row.opt_blob(at + 12)?) {
+    let inline = at + 12 + META_COLUMNS;
+    let content = match (row.opt_int(at + 7)?, row.int(at + 8)?, row.opt_blob(inline)?) {
         (Some(manifest), 0, None) => StoredContent::Manifest(ManifestId(manifest)),
         (None, 0, Some(chunk)) => StoredContent::Inline {
             chunk: ChunkId::from_slice(chunk).ok_or(CatalogError::Corrupt { what: "version" })?,
-            sealed: row.take_blob(at + 13)?,
+            sealed: row.take_blob(inline + 1)?,
         },
         (None, 0, None) => StoredContent::Empty,
         (None, count @ 1..=0xffff, None) => StoredContent::Parts { count: count as u16 },
@@ -249,6 +265,7 @@ pub(crate) fn version_from_row(row: &mut Row, at: usize) -> Result<Version, Cata
         modified_ms: row.uint(at + 6)?,
         storage_class: row.take_text(at + 10)?,
         attributes: row.take_text(at + 11)?,
+        meta: meta_from_row(row, at + 12)?,
         content,
     })
 }

@@ -28,7 +28,7 @@ use crate::http;
 use crate::ingest::Ingest;
 use crate::jobs::Jobs;
 use crate::retrieve::{Retrieve, RetrieveConfig};
-use crate::s3::{S3Gateway, ServiceConfig, service};
+use crate::s3::{ConfigCache, S3Gateway, ServiceConfig, service};
 
 pub use access::{Credentials, reachable, read_credentials, write_credentials};
 pub use error::StartError;
@@ -84,6 +84,7 @@ impl Instance {
         let gateway = S3Gateway {
             catalog: catalog.clone(),
             accounts: accounts.clone(),
+            configs: ConfigCache::default(),
             keyring,
             classes: storage.classes,
             ingest: Ingest::new(catalog.clone(), config.ingest.ingest()),

@@ -1,6 +1,6 @@
 //! Buckets: create, delete, head, list, location, versioning.
 
-use datamesh_catalog::{CatalogError, CreateBucket};
+use datamesh_catalog::{CatalogError, CreateBucket, Versioning};
 use s3s::dto::{
     Bucket as ShownBucket, BucketLocationConstraint, CreateBucketInput, CreateBucketOutput,
     DeleteBucketInput, DeleteBucketOutput, GetBucketLocationInput, GetBucketLocationOutput,
@@ -46,6 +46,8 @@ impl S3Gateway {
             account: identity.account,
             domain: identity.domain,
             region: self.region.clone(),
+            versioning: Versioning::Unversioned,
+            configs: Vec::new(),
             now_ms: now_ms(),
         };
         self.catalog.create_bucket(create).await.map_err(|error| match error {

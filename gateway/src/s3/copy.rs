@@ -1,6 +1,6 @@
 //! `CopyObject`, and reading a copy's source.
 
-use datamesh_catalog::{Bucket, CatalogError, Committed, CopyVersion, PutVersion, Version};
+use datamesh_catalog::{Bucket, CatalogError, Committed, CopyVersion, PutVersion, Version, VersionMeta};
 use s3s::dto::{
     ChecksumType, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, MetadataDirective,
     StreamingBlob,
@@ -104,6 +104,7 @@ impl S3Gateway {
             etag: source.version.etag.clone(),
             storage_class: write.class.name.clone(),
             attributes: attributes.encode(),
+            meta: VersionMeta::NONE,
             now_ms: now_ms(),
         };
         let committed = self.catalog.copy_version(copy, hook).await.map_err(|error| match error {
@@ -140,6 +141,7 @@ impl S3Gateway {
             etag: hex(ingested.md5),
             storage_class: write.class.name.clone(),
             attributes: Attributes { checksum: Some(checksum.clone()), ..write.attributes }.encode(),
+            meta: VersionMeta::NONE,
             now_ms: now_ms(),
         };
         let committed = self.catalog.put_version(put, hook).await.map_err(errors::catalog)?;

@@ -29,6 +29,7 @@ impl S3Gateway {
             key: input.key.into_bytes(),
             version: parse_version_id(input.version_id.as_deref())?,
             precondition: precondition(input.if_match.as_ref(), None),
+            bypass_governance: false,
             now_ms: now_ms(),
         };
         let hook = self.release();
@@ -66,6 +67,7 @@ impl S3Gateway {
                         object.e_tag.clone().map(s3s::dto::ETagCondition::ETag).as_ref(),
                         None,
                     ),
+                    bypass_governance: false,
                     now_ms,
                 });
             }));

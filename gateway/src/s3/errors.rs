@@ -47,6 +47,10 @@ pub(super) fn catalog(error: CatalogError) -> S3Error {
         CatalogError::NoSuchKey => s3_error!(NoSuchKey),
         CatalogError::NoSuchVersion => s3_error!(NoSuchVersion),
         CatalogError::NoSuchUpload => s3_error!(NoSuchUpload),
+        CatalogError::Locked => {
+            s3_error!(AccessDenied, "Access Denied because object protected by object lock.")
+        }
+        CatalogError::InvalidBucketState => s3_error!(InvalidBucketState),
         CatalogError::PreconditionFailed => s3_error!(PreconditionFailed),
         CatalogError::InvalidPart { .. } => s3_error!(InvalidPart),
         CatalogError::InvalidPartOrder => s3_error!(InvalidPartOrder),

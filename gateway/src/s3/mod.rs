@@ -10,6 +10,7 @@ mod buckets;
 pub mod checksums;
 mod classes;
 mod conditions;
+mod configs;
 mod copy;
 mod delete;
 mod errors;
@@ -33,6 +34,7 @@ use crate::ingest::{Destination, Ingest};
 use crate::retrieve::Retrieve;
 
 pub use classes::{StorageClasses, StorageClassesError, Tier};
+pub use configs::ConfigCache;
 pub use service::{ServiceConfig, service};
 
 use auth::{Action, Identity};
@@ -45,6 +47,8 @@ pub struct S3Gateway {
     pub catalog: Catalog,
     /// Who may do what, and how much of it.
     pub accounts: Accounts,
+    /// Buckets' configurations.
+    pub configs: ConfigCache,
     /// The keys of dedup domains.
     pub keyring: Keyring,
     /// Which backend a storage class means.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datamesh_catalog::{Bucket, PutVersion};
+use datamesh_catalog::{Bucket, PutVersion, VersionMeta};
 use datamesh_db::CommitHook;
 use s3s::dto::{
     ChecksumType, ObjectCannedACL, PutObjectInput, PutObjectOutput, ServerSideEncryption, StreamingBlob,
@@ -83,6 +83,7 @@ impl S3Gateway {
             etag: etag.clone(),
             storage_class: class.name.clone(),
             attributes: Attributes { checksum: Some(checksum.clone()), ..attributes }.encode(),
+            meta: VersionMeta::NONE,
             now_ms: now_ms(),
         };
         let committed = self.catalog.put_version(put, hook).await.map_err(errors::catalog)?;

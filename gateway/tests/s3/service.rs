@@ -14,7 +14,7 @@ use datamesh_db::{Db, DbConfig};
 use datamesh_gateway::http::{HttpConfig, Server};
 use datamesh_gateway::ingest::{Ingest, IngestConfig};
 use datamesh_gateway::retrieve::{Backends, Retrieve, RetrieveConfig};
-use datamesh_gateway::s3::{S3Gateway, ServiceConfig, StorageClasses, Tier, service};
+use datamesh_gateway::s3::{ConfigCache, S3Gateway, ServiceConfig, StorageClasses, Tier, service};
 use datamesh_pipeline::ChunkerConfig;
 use datamesh_types::{AccountId, GroupId, Location, SealedId};
 use tempfile::TempDir;
@@ -104,6 +104,7 @@ impl Service {
             retrieve: Retrieve::new(catalog.clone(), backends, RetrieveConfig::default()),
             catalog: catalog.clone(),
             accounts: accounts.clone(),
+            configs: ConfigCache::default(),
             keyring,
             region: REGION.into(),
         };

@@ -16,6 +16,8 @@ async fn a_bucket_name_is_taken_once_and_free_again_after_deletion() {
             account: fixture.bucket.account,
             domain: fixture.bucket.domain,
             region: "local".to_owned(),
+            versioning: crate::Versioning::Unversioned,
+            configs: vec![],
             now_ms: tick(),
         };
         let taken = fixture.catalog.create_bucket(again.clone()).await.unwrap_err();
@@ -63,6 +65,8 @@ async fn an_account_lists_its_own_buckets_by_name() {
                 account: fixture.bucket.account,
                 domain: fixture.bucket.domain,
                 region: "local".to_owned(),
+                versioning: crate::Versioning::Unversioned,
+                configs: vec![],
                 now_ms: tick(),
             };
             names.push(fixture.catalog.create_bucket(bucket).await.unwrap().name);

@@ -205,6 +205,7 @@ async fn a_common_prefix_disappears_with_its_last_key() {
             key: key.into(),
             version: None,
             precondition: Precondition::NONE,
+            bypass_governance: false,
             now_ms: tick(),
         });
         fixture.catalog.delete_versions(deletes.into(), fixture.hook.clone()).await.unwrap();

@@ -2,8 +2,11 @@
 
 mod buckets;
 mod chunks;
+mod configs;
 mod groups;
 mod listing;
+mod locks;
+mod migration;
 mod model;
 mod preconditions;
 mod uploads;
@@ -101,6 +104,8 @@ impl Fixture {
             account: AccountId::random(),
             domain: DomainId::random(),
             region: "local".to_owned(),
+            versioning: crate::Versioning::Unversioned,
+            configs: vec![],
             now_ms: tick(),
         };
         catalog.create_bucket(bucket).await.unwrap()
@@ -121,6 +126,7 @@ impl Fixture {
             etag: format!("etag-{size}"),
             storage_class: "STANDARD".to_owned(),
             attributes: r#"{"content-type":"text/plain"}"#.to_owned(),
+            meta: crate::VersionMeta::NONE,
             now_ms: tick(),
         }
     }
@@ -165,6 +171,7 @@ impl Fixture {
             key: key.to_vec(),
             version: None,
             precondition: Precondition::NONE,
+            bypass_governance: false,
             now_ms: tick(),
         };
         self.catalog.delete_version(delete, Arc::clone(&self.hook)).await.unwrap();
@@ -201,6 +208,7 @@ impl Fixture {
             key: key.to_vec(),
             storage_class: "STANDARD".to_owned(),
             attributes: "{}".to_owned(),
+            meta: crate::VersionMeta::NONE,
             now_ms: tick(),
         };
         self.catalog.create_upload(upload).await.unwrap()

@@ -231,6 +231,7 @@ impl Model {
             key: vec![key],
             version: None,
             precondition: Precondition::NONE,
+            bypass_governance: false,
             now_ms: tick(),
         };
         let deleted = fixture.catalog.delete_version(delete, Arc::clone(&fixture.hook)).await.unwrap();
@@ -252,6 +253,7 @@ impl Model {
             key: vec![key],
             version: Some(id),
             precondition: Precondition::NONE,
+            bypass_governance: false,
             now_ms: tick(),
         };
         let deleted = fixture.catalog.delete_version(delete, Arc::clone(&fixture.hook)).await.unwrap();
@@ -270,6 +272,7 @@ impl Model {
             etag: source.etag.clone(),
             storage_class: source.storage_class.clone(),
             attributes: "{}".to_owned(),
+            meta: crate::VersionMeta::NONE,
             now_ms: tick(),
             source,
         };
@@ -421,6 +424,7 @@ impl Model {
                     key: vec![key],
                     version: Some(id),
                     precondition: Precondition::NONE,
+                    bypass_governance: false,
                     now_ms: tick(),
                 };
                 fixture.catalog.delete_version(delete, hook()).await.unwrap();

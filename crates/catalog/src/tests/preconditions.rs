@@ -97,6 +97,7 @@ async fn deletions_and_completions_evaluate_them_too() {
             key: key.to_vec(),
             version: None,
             precondition,
+            bypass_governance: false,
             now_ms: tick(),
         };
         let hook = || Arc::clone(&fixture.hook);

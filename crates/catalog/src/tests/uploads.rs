@@ -178,6 +178,7 @@ async fn a_copy_of_a_multipart_object_outlives_its_source() {
             etag: source.etag.clone(),
             storage_class: source.storage_class.clone(),
             attributes: "{}".to_owned(),
+            meta: crate::VersionMeta::NONE,
             now_ms: tick(),
         };
         // Onto itself as well, as clients do to replace the metadata.

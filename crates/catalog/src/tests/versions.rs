@@ -55,6 +55,7 @@ async fn a_delete_marker_hides_and_its_removal_restores() {
                 key: b"k".to_vec(),
                 version: Some(id),
                 precondition: Precondition::NONE,
+                bypass_governance: false,
                 now_ms: tick(),
             };
             catalog.delete_version(delete, Arc::clone(&fixture.hook))

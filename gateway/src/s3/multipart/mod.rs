@@ -100,6 +100,7 @@ impl S3Gateway {
             key: input.key.clone().into_bytes(),
             storage_class: class.name.clone(),
             attributes: attributes.encode(),
+            meta: datamesh_catalog::VersionMeta::NONE,
             now_ms: now_ms(),
         };
         let upload = self.catalog.create_upload(create).await.map_err(errors::catalog)?;
