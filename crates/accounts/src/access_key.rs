@@ -54,8 +54,14 @@ pub struct AccessKeyInfo {
 /// Who signs with a key, and with what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
+    /// The key.
+    pub access_key_id: String,
+    /// The key as policies name it.
+    pub arn: String,
     /// The account.
     pub account: AccountId,
+    /// What the account is called; empty when it has no name.
+    pub name: String,
     /// Its dedup domain.
     pub domain: DomainId,
     /// The secret that signs its requests.
@@ -108,7 +114,7 @@ impl Accounts {
     }
 
     async fn load(&self, access_key_id: &str) -> Result<Option<Arc<Credential>>, AccountsError> {
-        const FIND: &str = "SELECT k.account, a.domain, k.sealed FROM access_key k
+        const FIND: &str = "SELECT k.account, a.domain, k.sealed, a.name FROM access_key k
             JOIN account a ON a.id = k.account WHERE k.id = $1 AND k.revoked_at_ms IS NULL";
         let params = [Value::from(access_key_id)];
         let row = self
@@ -122,8 +128,12 @@ impl Accounts {
         let name = secret_name(access_key_id);
         let secret = self.keyring().kek().open(&name, row.blob(2)?)?;
         let secret = std::str::from_utf8(&secret).map_err(|_| AccountsError::Damaged { name })?;
+        let account = AccountId(row.bytes(0)?);
         Ok(Some(Arc::new(Credential {
-            account: AccountId(row.bytes(0)?),
+            access_key_id: access_key_id.to_owned(),
+            arn: format!("arn:aws:iam::{account}:user/{access_key_id}"),
+            account,
+            name: row.text(3)?.to_owned(),
             domain: DomainId(row.bytes(1)?),
             secret: Secret::new(secret.to_owned()),
         })))

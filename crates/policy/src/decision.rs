@@ -138,7 +138,7 @@ pub fn decide(asked: Asked<'_>, bucket: BucketRules<'_>, object: Option<ObjectRu
 }
 
 /// Whether the key's and the session's policies allow it. Only they limit what is not about a bucket that exists.
-pub(crate) fn identity_allows(asked: Asked<'_>) -> bool {
+fn identity_allows(asked: Asked<'_>) -> bool {
     let Caller::Member(member) = asked.caller else { return true };
     let allows = |policy: &Policy| {
         policy.evaluate(asked.caller.asker(), asked.action, asked.resource, asked.facts) == Verdict::Allowed
@@ -147,7 +147,12 @@ pub(crate) fn identity_allows(asked: Asked<'_>) -> bool {
 }
 
 impl Asked<'_> {
-    /// Whether the caller may do what is about its own account: it has one, and its key and session allow it.
+    /// Whether the policies of the key and the session allow it; they never give more than there is.
+    pub fn is_within_limits(self) -> bool {
+        identity_allows(self)
+    }
+
+    /// The caller's account, when it may do what is about that alone: its key and session allow it.
     pub fn of_own_account(self) -> Option<AccountId> {
         self.caller.account().filter(|_| identity_allows(self))
     }

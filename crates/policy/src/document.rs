@@ -100,8 +100,8 @@ impl Policy {
 }
 
 /// A bucket's policy as it is kept: the text as it came, and what it means.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(try_from = "StoredPolicy")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "StoredPolicy", into = "StoredPolicy")]
 pub struct BucketPolicy {
     text: String,
     policy: Policy,
@@ -143,11 +143,11 @@ impl BucketPolicy {
     pub fn binds_owner(&self) -> bool {
         self.binds_owner
     }
+}
 
-    /// The document to keep.
-    pub fn to_document(&self) -> String {
-        let stored = StoredPolicy { text: self.text.clone(), binds_owner: self.binds_owner };
-        serde_json::to_string(&stored).expect("a text and a flag are JSON")
+impl From<BucketPolicy> for StoredPolicy {
+    fn from(policy: BucketPolicy) -> Self {
+        Self { text: policy.text, binds_owner: policy.binds_owner }
     }
 }
 

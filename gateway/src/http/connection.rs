@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::deadline::Deadline;
-use super::request::{RequestHandler, RequestService};
+use super::request::{Peer, RequestHandler, RequestService};
 
 /// Request line and headers together. S3 allows 8 KiB of headers; presigned URLs come on top.
 const HEADERS_LEN_MAX: usize = 64 << 10;
@@ -49,8 +49,9 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 async fn negotiate(connection: Connection) -> Result<(), BoxError> {
     let Connection { stream, tls, handler, header_timeout, write_timeout, stop } = connection;
     stream.set_nodelay(true)?;
+    let peer = Peer { address: stream.peer_addr()?.ip().to_canonical(), encrypted: tls.is_some() };
     let stream = WriteDeadline { inner: stream, deadline: Deadline::new(write_timeout) };
-    let service = RequestService { handler };
+    let service = RequestService { handler, peer };
     let Some(tls) = tls else {
         let io = TokioIo::new(stream);
         return drive(http1_builder(header_timeout).serve_connection(io, service), &stop).await;

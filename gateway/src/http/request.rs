@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::Write as _;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -35,18 +36,34 @@ pub struct RequestTrace {
     body_held_back: AtomicBool,
     received_len: AtomicU64,
     sent_len: AtomicU64,
+    peer: Peer,
+}
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether what it sends is encrypted.
+    pub encrypted: bool,
 }
 
 impl RequestTrace {
-    fn new(id: String, body_held_back: bool) -> Self {
+    fn new(id: String, body_held_back: bool, peer: Peer) -> Self {
         Self {
             id,
+            peer,
             body_held_back: AtomicBool::new(body_held_back),
             operation: OnceLock::new(),
             cause: OnceLock::new(),
             received_len: AtomicU64::new(0),
             sent_len: AtomicU64::new(0),
         }
+    }
+
+    /// Where the request came from.
+    pub fn peer(&self) -> Peer {
+        self.peer
     }
 
     /// What the client sees as `x-amz-request-id`.
@@ -147,9 +164,14 @@ impl RequestHandler {
         format!("{:016X}", x ^ (x >> 31))
     }
 
-    async fn handle(&self, request: Request<Incoming>) -> Result<Response<ResponseBody>, s3s::HttpError> {
+    async fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+    ) -> Result<Response<ResponseBody>, s3s::HttpError> {
         let start = Instant::now();
-        let trace = Arc::new(RequestTrace::new(self.request_id(), request.headers().contains_key(EXPECT)));
+        let held_back = request.headers().contains_key(EXPECT);
+        let trace = Arc::new(RequestTrace::new(self.request_id(), held_back, peer));
         let method = request.method().clone();
         let resource = request.uri().path().to_owned();
         let permit = Arc::clone(&self.permits).try_acquire_owned();
@@ -294,6 +316,7 @@ fn escape(text: &str, out: &mut Vec<u8>) {
 /// The handler as hyper wants it, one per connection.
 pub(super) struct RequestService {
     pub handler: Arc<RequestHandler>,
+    pub peer: Peer,
 }
 
 impl hyper::service::Service<Request<Incoming>> for RequestService {
@@ -302,8 +325,8 @@ impl hyper::service::Service<Request<Incoming>> for RequestService {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let handler = Arc::clone(&self.handler);
-        Box::pin(async move { handler.handle(request).await })
+        let (handler, peer) = (Arc::clone(&self.handler), self.peer);
+        Box::pin(async move { handler.handle(request, peer).await })
     }
 }
 

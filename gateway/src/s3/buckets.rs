@@ -1,6 +1,7 @@
 //! Buckets: create, delete, head, list, location, versioning.
 
 use datamesh_catalog::{CatalogError, CreateBucket, Versioning};
+use datamesh_policy::{Action, ResourceName};
 use s3s::dto::{
     Bucket as ShownBucket, BucketLocationConstraint, CreateBucketInput, CreateBucketOutput,
     DeleteBucketInput, DeleteBucketOutput, GetBucketLocationInput, GetBucketLocationOutput,
@@ -9,7 +10,7 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
-use super::auth::{Action, identity};
+use super::caller::Caller;
 use super::{S3Gateway, errors, now_ms, owner, timestamp};
 
 /// S3's limit on the buckets of one answer, and of an account.
@@ -22,8 +23,10 @@ impl S3Gateway {
         &self,
         req: S3Request<CreateBucketInput>,
     ) -> S3Result<S3Response<CreateBucketOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
+        let resource = ResourceName::Bucket(&input.bucket);
+        let owner = caller.on_own_account(Action::CreateBucket, resource)?;
         let constraint = input.create_bucket_configuration.and_then(|config| config.location_constraint);
         if let Some(asked) = constraint.as_ref().map(BucketLocationConstraint::as_str)
             && !asked.is_empty()
@@ -43,15 +46,15 @@ impl S3Gateway {
         }
         let create = CreateBucket {
             name: input.bucket.clone(),
-            account: identity.account,
-            domain: identity.domain,
+            account: owner.account,
+            domain: owner.domain,
             region: self.region.clone(),
             versioning: Versioning::Unversioned,
             configs: Vec::new(),
             now_ms: now_ms(),
         };
         self.catalog.create_bucket(create).await.map_err(|error| match error {
-            CatalogError::BucketExists { account } if account == identity.account => {
+            CatalogError::BucketExists { account } if account == owner.account => {
                 s3_error!(BucketAlreadyOwnedByYou)
             }
             error => errors::catalog(error),
@@ -64,10 +67,10 @@ impl S3Gateway {
         &self,
         req: S3Request<DeleteBucketInput>,
     ) -> S3Result<S3Response<DeleteBucketOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self.bucket(&identity, &input.bucket, Action::WriteBucket, expected_owner).await?;
+        let bucket = self.bucket(&caller, &input.bucket, Action::DeleteBucket, expected_owner).await?;
         self.catalog.delete_bucket(bucket.id).await.map_err(errors::catalog)?;
         Ok(S3Response::new(DeleteBucketOutput::default()))
     }
@@ -76,10 +79,10 @@ impl S3Gateway {
         &self,
         req: S3Request<HeadBucketInput>,
     ) -> S3Result<S3Response<HeadBucketOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self.bucket(&identity, &input.bucket, Action::ReadBucket, expected_owner).await?;
+        let bucket = self.bucket(&caller, &input.bucket, Action::ListBucket, expected_owner).await?;
         let bucket_region = Some(bucket.region);
         Ok(S3Response::new(HeadBucketOutput { bucket_region, ..HeadBucketOutput::default() }))
     }
@@ -88,7 +91,8 @@ impl S3Gateway {
         &self,
         req: S3Request<ListBucketsInput>,
     ) -> S3Result<S3Response<ListBucketsOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
+        let account = caller.on_own_account(Action::ListAllMyBuckets, ResourceName::Account)?.account;
         let input = req.input;
         let limit = input.max_buckets.unwrap_or(BUCKETS_MAX);
         if !(1..=BUCKETS_MAX).contains(&limit) {
@@ -97,7 +101,7 @@ impl S3Gateway {
         let limit = limit as usize;
         let prefix = input.prefix.unwrap_or_default();
         let after = input.continuation_token.as_deref();
-        let listed = self.catalog.list_buckets(identity.account, after, limit + 1).await;
+        let listed = self.catalog.list_buckets(account, after, limit + 1).await;
         let mut listed = listed.map_err(errors::catalog)?;
         let truncated = listed.len() > limit;
         listed.truncate(limit);
@@ -115,7 +119,7 @@ impl S3Gateway {
         Ok(S3Response::new(ListBucketsOutput {
             buckets: Some(shown.collect()),
             continuation_token: next,
-            owner: Some(owner(identity.account)),
+            owner: Some(owner(account)),
             prefix: (!prefix.is_empty()).then_some(prefix),
         }))
     }
@@ -124,10 +128,10 @@ impl S3Gateway {
         &self,
         req: S3Request<GetBucketLocationInput>,
     ) -> S3Result<S3Response<GetBucketLocationOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self.bucket(&identity, &input.bucket, Action::ReadBucket, expected_owner).await?;
+        let bucket = self.bucket(&caller, &input.bucket, Action::GetBucketLocation, expected_owner).await?;
         let named = (bucket.region != REGION_WITHOUT_NAME).then_some(bucket.region);
         let location_constraint = named.map(BucketLocationConstraint::from);
         Ok(S3Response::new(GetBucketLocationOutput { location_constraint }))
@@ -137,10 +141,10 @@ impl S3Gateway {
         &self,
         req: S3Request<GetBucketVersioningInput>,
     ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        self.bucket(&identity, &input.bucket, Action::ReadBucket, expected_owner).await?;
+        self.bucket(&caller, &input.bucket, Action::GetBucketVersioning, expected_owner).await?;
         Ok(S3Response::new(GetBucketVersioningOutput::default()))
     }
 }

@@ -1,6 +1,7 @@
 //! `CopyObject`, and reading a copy's source.
 
 use datamesh_catalog::{Bucket, CatalogError, Committed, CopyVersion, PutVersion, Version, VersionMeta};
+use datamesh_policy::Action;
 use s3s::dto::{
     ChecksumType, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, MetadataDirective,
     StreamingBlob,
@@ -8,7 +9,7 @@ use s3s::dto::{
 use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
 
 use super::attributes::{Attributes, attributes_of};
-use super::auth::{Action, Identity, identity};
+use super::caller::Caller;
 use super::checksums::{Algorithm, Kind, StoredChecksum, show_checksum};
 use super::classes::Class;
 use super::conditions::{ReadConditions, precondition};
@@ -29,10 +30,12 @@ impl S3Gateway {
         &self,
         mut req: S3Request<CopyObjectInput>,
     ) -> S3Result<S3Response<CopyObjectOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = &mut req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self.bucket(&identity, &input.bucket, Action::Write, expected_owner).await?;
+        let bucket = self
+            .bucket_for_key(&caller, (&input.bucket, &input.key), Action::PutObject, expected_owner)
+            .await?;
         check_supported(input)?;
         let conditions = ReadConditions {
             if_match: input.copy_source_if_match.as_ref(),
@@ -41,7 +44,7 @@ impl S3Gateway {
             if_unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
         };
         let expected_owner = input.expected_source_bucket_owner.as_deref();
-        let source = self.source(&identity, &input.copy_source, &conditions, expected_owner).await?;
+        let source = self.source(&caller, &input.copy_source, &conditions, expected_owner).await?;
         if source.version.size > SOURCE_LEN_MAX {
             return Err(s3_error!(
                 InvalidRequest,
@@ -152,7 +155,7 @@ impl S3Gateway {
     /// Finds a copy's source, and decides its conditions.
     pub(super) async fn source(
         &self,
-        identity: &Identity,
+        caller: &Caller<'_>,
         source: &CopySource,
         conditions: &ReadConditions<'_>,
         expected_owner: Option<&str>,
@@ -161,7 +164,7 @@ impl S3Gateway {
             return Err(s3_error!(NotImplemented, "Access points are not implemented."));
         };
         let (bucket, version) = self
-            .version(identity, (bucket, key), version_id.as_deref(), Action::Read, expected_owner)
+            .version(caller, (bucket, key), version_id.as_deref(), Action::GetObject, expected_owner)
             .await
             .map_err(|error| match error.code() {
                 s3s::S3ErrorCode::MethodNotAllowed => {

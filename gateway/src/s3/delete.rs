@@ -1,14 +1,16 @@
 //! `DeleteObject` and `DeleteObjects`.
 
-use datamesh_catalog::{CatalogError, DeleteVersion, Deleted};
+use datamesh_catalog::{CatalogError, DeleteVersion, Deleted, VersionId};
+use datamesh_policy::Action;
 use s3s::dto::{
     DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, Error,
     ObjectIdentifier,
 };
 use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 
-use super::auth::{Action, identity};
+use super::caller::Caller;
 use super::conditions::precondition;
+use super::gate::About;
 use super::{S3Gateway, errors, now_ms, parse_version_id, shown_version};
 
 /// S3's limit on the keys of one request.
@@ -20,14 +22,16 @@ impl S3Gateway {
         &self,
         req: S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self.bucket(&identity, &input.bucket, Action::Write, expected_owner).await?;
+        let version = parse_version_id(input.version_id.as_deref())?;
+        let (name, action) = ((input.bucket.as_str(), input.key.as_str()), deletion(version));
+        let bucket = self.bucket_for_key(&caller, name, action, expected_owner).await?;
         let delete = DeleteVersion {
             bucket: bucket.id,
             key: input.key.into_bytes(),
-            version: parse_version_id(input.version_id.as_deref())?,
+            version,
             precondition: precondition(input.if_match.as_ref(), None),
             bypass_governance: false,
             now_ms: now_ms(),
@@ -45,10 +49,11 @@ impl S3Gateway {
         &self,
         req: S3Request<DeleteObjectsInput>,
     ) -> S3Result<S3Response<DeleteObjectsOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self.bucket(&identity, &input.bucket, Action::Write, expected_owner).await?;
+        let bucket = self.any_bucket(&input.bucket, expected_owner).await?;
+        let gate = self.gate(&caller, &bucket).await?;
         let objects = input.delete.objects;
         if objects.is_empty() || objects.len() > KEYS_MAX {
             return Err(s3_error!(MalformedXML));
@@ -58,7 +63,9 @@ impl S3Gateway {
         let mut places = Vec::with_capacity(objects.len());
         for object in &objects {
             let version = check_key(object).and_then(|()| parse_version_id(object.version_id.as_deref()));
-            places.push(version.map(|version| {
+            let allowed = version
+                .and_then(|version| gate.check(deletion(version), About::Key(&object.key)).map(|()| version));
+            places.push(allowed.map(|version| {
                 deletes.push(DeleteVersion {
                     bucket: bucket.id,
                     key: object.key.clone().into_bytes(),
@@ -77,6 +84,11 @@ impl S3Gateway {
         let quiet = input.delete.quiet.unwrap_or(false);
         Ok(S3Response::new(report(objects, places, results, quiet)))
     }
+}
+
+/// What a deletion is called: naming a version destroys it, not naming one may only hide it.
+fn deletion(version: Option<VersionId>) -> Action {
+    if version.is_some() { Action::DeleteObjectVersion } else { Action::DeleteObject }
 }
 
 fn check_key(object: &ObjectIdentifier) -> S3Result<()> {

@@ -3,13 +3,14 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use datamesh_catalog::{Bucket, ListPage, ListQuery};
+use datamesh_policy::Action;
 use s3s::dto::{
     CommonPrefix, EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output,
     Object, ObjectStorageClass,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
-use super::auth::{Action, identity};
+use super::caller::Caller;
 use super::{S3Gateway, errors, owner, strong, timestamp};
 
 const PAGE_MAX: i32 = 1000;
@@ -80,10 +81,10 @@ impl S3Gateway {
         &self,
         req: S3Request<ListObjectsInput>,
     ) -> S3Result<S3Response<ListObjectsOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self.bucket(&identity, &input.bucket, Action::List, expected_owner).await?;
+        let bucket = self.bucket(&caller, &input.bucket, Action::ListBucket, expected_owner).await?;
         let encoding = Encoding::new(input.encoding_type.as_ref())?;
         let limit = page_limit(input.max_keys, "maxKeys")?;
         let (prefix, delimiter) = (input.prefix.unwrap_or_default(), input.delimiter.unwrap_or_default());
@@ -109,10 +110,10 @@ impl S3Gateway {
         &self,
         req: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self.bucket(&identity, &input.bucket, Action::List, expected_owner).await?;
+        let bucket = self.bucket(&caller, &input.bucket, Action::ListBucket, expected_owner).await?;
         let encoding = Encoding::new(input.encoding_type.as_ref())?;
         let limit = page_limit(input.max_keys, "maxKeys")?;
         let (prefix, delimiter) = (input.prefix.unwrap_or_default(), input.delimiter.unwrap_or_default());

@@ -1,12 +1,13 @@
 //! The S3 protocol: every operation, one file per noun.
 //!
 //! `s3s` speaks HTTP, checks signatures and parses requests; the operations here decide. Each of them resolves
-//! its bucket, asks [`auth`] whether the account may do this, and only then does anything else. What takes bytes
+//! its bucket, asks at the [`gate`] whether the caller may do this, and only then does anything else. What takes bytes
 //! takes a quota reservation first. Errors of the crates below become S3's in [`errors`], and only there.
 
 mod attributes;
-pub mod auth;
+mod auth;
 mod buckets;
+mod caller;
 pub mod checksums;
 mod classes;
 mod conditions;
@@ -14,6 +15,7 @@ mod configs;
 mod copy;
 mod delete;
 mod errors;
+mod gate;
 mod hosts;
 mod list;
 mod multipart;
@@ -27,6 +29,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use datamesh_accounts::{Accounts, Keyring};
 use datamesh_catalog::{Bucket, Catalog, Version, VersionId};
+use datamesh_policy::{Action, Level};
 use s3s::dto::{ETag, Owner, StorageClass, Timestamp};
 use s3s::{S3Result, s3_error};
 
@@ -37,8 +40,9 @@ pub use classes::{StorageClasses, StorageClassesError, Tier};
 pub use configs::ConfigCache;
 pub use service::{ServiceConfig, service};
 
-use auth::{Action, Identity};
+use caller::Caller;
 use classes::Class;
+use gate::About;
 
 /// What the S3 operations work on.
 #[derive(Clone)]
@@ -94,6 +98,15 @@ fn owner(account: datamesh_types::AccountId) -> Owner {
     Owner { display_name: Some(id.clone()), id: Some(id) }
 }
 
+/// # Errors
+/// `AccessDenied` when the client believes the bucket to be somebody else's.
+fn check_owner(bucket: &Bucket, expected: Option<&str>) -> S3Result<()> {
+    match expected {
+        Some(expected) if expected != bucket.account.to_string() => Err(s3_error!(AccessDenied)),
+        _ => Ok(()),
+    }
+}
+
 fn parse_version_id(id: Option<&str>) -> S3Result<Option<VersionId>> {
     let parse =
         |text: &str| text.parse().map_err(|_| s3_error!(InvalidArgument, "Invalid version id specified"));
@@ -101,39 +114,76 @@ fn parse_version_id(id: Option<&str>) -> S3Result<Option<VersionId>> {
 }
 
 impl S3Gateway {
-    /// A bucket that the identity may do `action` to.
+    /// A bucket that the caller may do `action` to, which is about the bucket itself.
     async fn bucket(
         &self,
-        identity: &Identity,
+        caller: &Caller<'_>,
         name: &str,
         action: Action,
         expected_owner: Option<&str>,
     ) -> S3Result<Bucket> {
-        let bucket = self.catalog.bucket(name).await.map_err(errors::catalog)?;
-        let bucket = bucket.ok_or_else(|| s3_error!(NoSuchBucket))?;
-        auth::authorize(identity, &bucket, action, expected_owner)?;
+        debug_assert_ne!(action.level(), Level::Object, "{action} needs a key");
+        self.bucket_about(caller, name, action, About::Bucket, expected_owner).await
+    }
+
+    /// A bucket in which the caller may do `action` to a key, whatever is there.
+    async fn bucket_for_key(
+        &self,
+        caller: &Caller<'_>,
+        (bucket, key): (&str, &str),
+        action: Action,
+        expected_owner: Option<&str>,
+    ) -> S3Result<Bucket> {
+        self.bucket_about(caller, bucket, action, About::Key(key), expected_owner).await
+    }
+
+    async fn bucket_about(
+        &self,
+        caller: &Caller<'_>,
+        name: &str,
+        action: Action,
+        about: About<'_>,
+        expected_owner: Option<&str>,
+    ) -> S3Result<Bucket> {
+        let bucket = self.any_bucket(name, expected_owner).await?;
+        self.gate(caller, &bucket).await?.check(action, about)?;
         Ok(bucket)
     }
 
-    /// An object's version that the identity may do `action` to: the current one unless another is named.
+    /// A bucket of which nobody has asked yet what the caller may do.
+    async fn any_bucket(&self, name: &str, expected_owner: Option<&str>) -> S3Result<Bucket> {
+        let bucket = self.catalog.bucket(name).await.map_err(errors::catalog)?;
+        let bucket = bucket.ok_or_else(|| s3_error!(NoSuchBucket))?;
+        check_owner(&bucket, expected_owner)?;
+        Ok(bucket)
+    }
+
+    /// An object's version that the caller may do `action` to: the current one unless another is named.
+    ///
+    /// `action` is the one for the current version; naming one asks for its sibling.
     async fn version(
         &self,
-        identity: &Identity,
+        caller: &Caller<'_>,
         (bucket, key): (&str, &str),
         id: Option<&str>,
         action: Action,
         expected_owner: Option<&str>,
     ) -> S3Result<(Bucket, Version)> {
         let id = parse_version_id(id)?;
+        let action = if id.is_some() { action.of_version() } else { action };
         let found = self.catalog.lookup(bucket, key.as_bytes(), id).await.map_err(errors::catalog)?;
         let (bucket, version) = found.ok_or_else(|| s3_error!(NoSuchBucket))?;
-        auth::authorize(identity, &bucket, action, expected_owner)?;
-        match (version, id) {
-            (Some(version), None) if version.delete_marker => Err(errors::deleted(&version, false)),
-            (Some(version), Some(_)) if version.delete_marker => Err(errors::deleted(&version, true)),
-            (Some(version), _) => Ok((bucket, version)),
-            (None, Some(_)) => Err(s3_error!(NoSuchVersion)),
-            (None, None) => Err(s3_error!(NoSuchKey)),
+        check_owner(&bucket, expected_owner)?;
+        let gate = self.gate(caller, &bucket).await?;
+        match version {
+            Some(version) if !version.delete_marker => {
+                gate.check(action, About::Stored(key, &version.meta))?;
+                Ok((bucket, version))
+            }
+            _ if !gate.allows_to_miss(action, key) => Err(s3_error!(AccessDenied)),
+            Some(marker) => Err(errors::deleted(&marker, id.is_some())),
+            None if id.is_some() => Err(s3_error!(NoSuchVersion)),
+            None => Err(s3_error!(NoSuchKey)),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use datamesh_catalog::{StoredContent, Version};
+use datamesh_policy::Action;
 use s3s::dto::{
     ChecksumMode, ChecksumType, GetObjectAttributesInput, GetObjectAttributesOutput,
     GetObjectAttributesParts, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput,
@@ -11,7 +12,7 @@ use s3s::dto::{
 use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
 use super::attributes::Attributes;
-use super::auth::{Action, identity};
+use super::caller::Caller;
 use super::checksums::{StoredChecksum, show_checksum};
 use super::conditions::ReadConditions;
 use super::{S3Gateway, errors, ranges, shown_class, shown_version, strong, timestamp};
@@ -67,12 +68,13 @@ impl S3Gateway {
         &self,
         req: S3Request<GetObjectInput>,
     ) -> S3Result<S3Response<GetObjectOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = &req.input;
         let name = (input.bucket.as_str(), input.key.as_str());
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let (bucket, version) =
-            self.version(&identity, name, input.version_id.as_deref(), Action::Read, expected_owner).await?;
+        let (bucket, version) = self
+            .version(&caller, name, input.version_id.as_deref(), Action::GetObject, expected_owner)
+            .await?;
         let conditions = ReadConditions {
             if_match: input.if_match.as_ref(),
             if_none_match: input.if_none_match.as_ref(),
@@ -100,12 +102,13 @@ impl S3Gateway {
         &self,
         req: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = &req.input;
         let name = (input.bucket.as_str(), input.key.as_str());
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let (_, version) =
-            self.version(&identity, name, input.version_id.as_deref(), Action::Read, expected_owner).await?;
+        let (_, version) = self
+            .version(&caller, name, input.version_id.as_deref(), Action::GetObject, expected_owner)
+            .await?;
         let conditions = ReadConditions {
             if_match: input.if_match.as_ref(),
             if_none_match: input.if_none_match.as_ref(),
@@ -184,12 +187,13 @@ impl S3Gateway {
         &self,
         req: S3Request<GetObjectAttributesInput>,
     ) -> S3Result<S3Response<GetObjectAttributesOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = &req.input;
         let name = (input.bucket.as_str(), input.key.as_str());
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let (_, version) =
-            self.version(&identity, name, input.version_id.as_deref(), Action::Read, expected_owner).await?;
+        let (_, version) = self
+            .version(&caller, name, input.version_id.as_deref(), Action::GetObjectAttributes, expected_owner)
+            .await?;
         let attributes = Attributes::decode(&version.attributes)?;
         // Several names may share one header line.
         let asked = || input.object_attributes.iter().flat_map(|asked| asked.as_str().split(','));

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use datamesh_catalog::{Bucket, PutVersion, VersionMeta};
 use datamesh_db::CommitHook;
+use datamesh_policy::Action;
 use s3s::dto::{
     ChecksumType, ObjectCannedACL, PutObjectInput, PutObjectOutput, ServerSideEncryption, StreamingBlob,
 };
 use s3s::{S3Request, S3Response, S3Result, TrailingHeaders, s3_error};
 
 use super::attributes::{Attributes, attributes_of};
-use super::auth::{Action, identity};
+use super::caller::Caller;
 use super::checksums::{Algorithm, Declared, Kind, StoredChecksum, parse_content_md5, show_checksum};
 use super::conditions::precondition;
 use super::{S3Gateway, errors, now_ms, shown_version, strong};
@@ -57,10 +58,12 @@ impl S3Gateway {
         &self,
         mut req: S3Request<PutObjectInput>,
     ) -> S3Result<S3Response<PutObjectOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = &mut req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self.bucket(&identity, &input.bucket, Action::Write, expected_owner).await?;
+        let bucket = self
+            .bucket_for_key(&caller, (&input.bucket, &input.key), Action::PutObject, expected_owner)
+            .await?;
         check_supported(input)?;
         let checksum =
             Declared::from_headers(&req.headers, input.checksum_algorithm.as_ref(), Algorithm::Crc64nvme)?;

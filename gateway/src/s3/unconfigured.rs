@@ -3,6 +3,7 @@
 //! Clients ask before they work: Cyberduck for versioning and location, Terraform for every setting it manages. They
 //! must not be told 501.
 
+use datamesh_policy::Action;
 use http::StatusCode;
 use s3s::dto::{
     GetBucketAccelerateConfigurationInput, GetBucketAccelerateConfigurationOutput, GetBucketAclInput,
@@ -23,19 +24,19 @@ use s3s::dto::{
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
-use super::auth::{Action, identity};
+use super::caller::Caller;
 use super::{S3Gateway, owner, shown_version};
 
 /// An answer about a bucket, once the bucket is there and its owner asks.
 macro_rules! about_bucket {
-    ($($name:ident: $input:ident => $output:ident = |$bucket:ident| $answer:expr;)*) => {
+    ($($name:ident: $input:ident => $output:ident by $action:ident = |$bucket:ident| $answer:expr;)*) => {
         impl S3Gateway {
             $(pub(super) async fn $name(&self, req: S3Request<$input>) -> S3Result<S3Response<$output>> {
-                let identity = identity(&req.extensions)?;
+                let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
                 let input = &req.input;
                 let expected_owner = input.expected_bucket_owner.as_deref();
                 let $bucket =
-                    self.bucket(&identity, &input.bucket, Action::ReadBucket, expected_owner).await?;
+                    self.bucket(&caller, &input.bucket, Action::$action, expected_owner).await?;
                 let answer: S3Result<$output> = $answer;
                 answer.map(S3Response::new)
             })*
@@ -45,16 +46,16 @@ macro_rules! about_bucket {
 
 /// An answer about an object, once it is there and its owner asks.
 macro_rules! about_object {
-    ($($name:ident: $input:ident => $output:ident = |$bucket:ident, $version:ident| $answer:expr;)*) => {
+    ($($name:ident: $input:ident => $output:ident by $action:ident = |$bucket:ident, $version:ident| $answer:expr;)*) => {
         impl S3Gateway {
             $(pub(super) async fn $name(&self, req: S3Request<$input>) -> S3Result<S3Response<$output>> {
-                let identity = identity(&req.extensions)?;
+                let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
                 let input = &req.input;
                 let name = (input.bucket.as_str(), input.key.as_str());
                 let expected_owner = input.expected_bucket_owner.as_deref();
                 let id = input.version_id.as_deref();
                 let ($bucket, $version) =
-                    self.version(&identity, name, id, Action::Read, expected_owner).await?;
+                    self.version(&caller, name, id, Action::$action, expected_owner).await?;
                 let answer: S3Result<$output> = $answer;
                 answer.map(S3Response::new)
             })*
@@ -64,56 +65,56 @@ macro_rules! about_object {
 
 about_bucket! {
     get_bucket_accelerate_configuration:
-        GetBucketAccelerateConfigurationInput => GetBucketAccelerateConfigurationOutput =
+        GetBucketAccelerateConfigurationInput => GetBucketAccelerateConfigurationOutput by GetAccelerateConfiguration =
         |_bucket| Ok(GetBucketAccelerateConfigurationOutput::default());
-    get_bucket_acl: GetBucketAclInput => GetBucketAclOutput = |bucket| Ok(GetBucketAclOutput {
+    get_bucket_acl: GetBucketAclInput => GetBucketAclOutput by GetBucketAcl = |bucket| Ok(GetBucketAclOutput {
         grants: Some(vec![full_control(bucket.account)]),
         owner: Some(owner(bucket.account)),
     });
-    get_bucket_cors: GetBucketCorsInput => GetBucketCorsOutput =
+    get_bucket_cors: GetBucketCorsInput => GetBucketCorsOutput by GetBucketCors =
         |_bucket| Err(s3_error!(NoSuchCORSConfiguration));
-    get_bucket_encryption: GetBucketEncryptionInput => GetBucketEncryptionOutput = |_bucket| Ok(encryption());
+    get_bucket_encryption: GetBucketEncryptionInput => GetBucketEncryptionOutput by GetEncryptionConfiguration = |_bucket| Ok(encryption());
     get_bucket_lifecycle_configuration:
-        GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput =
+        GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput by GetLifecycleConfiguration =
         |_bucket| Err(s3_error!(NoSuchLifecycleConfiguration));
-    get_bucket_logging: GetBucketLoggingInput => GetBucketLoggingOutput =
+    get_bucket_logging: GetBucketLoggingInput => GetBucketLoggingOutput by GetBucketLogging =
         |_bucket| Ok(GetBucketLoggingOutput::default());
     get_bucket_notification_configuration:
-        GetBucketNotificationConfigurationInput => GetBucketNotificationConfigurationOutput =
+        GetBucketNotificationConfigurationInput => GetBucketNotificationConfigurationOutput by GetBucketNotification =
         |_bucket| Ok(GetBucketNotificationConfigurationOutput::default());
-    get_bucket_ownership_controls: GetBucketOwnershipControlsInput => GetBucketOwnershipControlsOutput =
+    get_bucket_ownership_controls: GetBucketOwnershipControlsInput => GetBucketOwnershipControlsOutput by GetBucketOwnershipControls =
         |_bucket| Ok(ownership());
-    get_bucket_policy: GetBucketPolicyInput => GetBucketPolicyOutput =
+    get_bucket_policy: GetBucketPolicyInput => GetBucketPolicyOutput by GetBucketPolicy =
         |_bucket| Err(s3_error!(NoSuchBucketPolicy));
-    get_bucket_policy_status: GetBucketPolicyStatusInput => GetBucketPolicyStatusOutput =
+    get_bucket_policy_status: GetBucketPolicyStatusInput => GetBucketPolicyStatusOutput by GetBucketPolicyStatus =
         |_bucket| Err(s3_error!(NoSuchBucketPolicy));
-    get_bucket_replication: GetBucketReplicationInput => GetBucketReplicationOutput =
+    get_bucket_replication: GetBucketReplicationInput => GetBucketReplicationOutput by GetReplicationConfiguration =
         |_bucket| Err(s3_error!(ReplicationConfigurationNotFoundError));
-    get_bucket_request_payment: GetBucketRequestPaymentInput => GetBucketRequestPaymentOutput =
+    get_bucket_request_payment: GetBucketRequestPaymentInput => GetBucketRequestPaymentOutput by GetBucketRequestPayment =
         |_bucket| Ok(GetBucketRequestPaymentOutput { payer: Some(Payer::from_static(Payer::BUCKET_OWNER)) });
-    get_bucket_tagging: GetBucketTaggingInput => GetBucketTaggingOutput =
+    get_bucket_tagging: GetBucketTaggingInput => GetBucketTaggingOutput by GetBucketTagging =
         |_bucket| Err(s3_error!(NoSuchTagSet));
-    get_bucket_website: GetBucketWebsiteInput => GetBucketWebsiteOutput =
+    get_bucket_website: GetBucketWebsiteInput => GetBucketWebsiteOutput by GetBucketWebsite =
         |_bucket| Err(s3_error!(NoSuchWebsiteConfiguration));
-    get_object_lock_configuration: GetObjectLockConfigurationInput => GetObjectLockConfigurationOutput =
+    get_object_lock_configuration: GetObjectLockConfigurationInput => GetObjectLockConfigurationOutput by GetBucketObjectLockConfiguration =
         |_bucket| Err(s3_error!(ObjectLockConfigurationNotFoundError));
-    get_public_access_block: GetPublicAccessBlockInput => GetPublicAccessBlockOutput = |_bucket| Err(none(
+    get_public_access_block: GetPublicAccessBlockInput => GetPublicAccessBlockOutput by GetBucketPublicAccessBlock = |_bucket| Err(none(
         "NoSuchPublicAccessBlockConfiguration",
         "The public access block configuration was not found",
     ));
 }
 
 about_object! {
-    get_object_acl: GetObjectAclInput => GetObjectAclOutput = |bucket, _version| Ok(GetObjectAclOutput {
+    get_object_acl: GetObjectAclInput => GetObjectAclOutput by GetObjectAcl = |bucket, _version| Ok(GetObjectAclOutput {
         grants: Some(vec![full_control(bucket.account)]),
         owner: Some(owner(bucket.account)),
         ..GetObjectAclOutput::default()
     });
-    get_object_legal_hold: GetObjectLegalHoldInput => GetObjectLegalHoldOutput =
+    get_object_legal_hold: GetObjectLegalHoldInput => GetObjectLegalHoldOutput by GetObjectLegalHold =
         |_bucket, _version| Err(no_lock());
-    get_object_retention: GetObjectRetentionInput => GetObjectRetentionOutput =
+    get_object_retention: GetObjectRetentionInput => GetObjectRetentionOutput by GetObjectRetention =
         |_bucket, _version| Err(no_lock());
-    get_object_tagging: GetObjectTaggingInput => GetObjectTaggingOutput = |_bucket, version| {
+    get_object_tagging: GetObjectTaggingInput => GetObjectTaggingOutput by GetObjectTagging = |_bucket, version| {
         Ok(GetObjectTaggingOutput { tag_set: Vec::new(), version_id: shown_version(version.id) })
     };
 }

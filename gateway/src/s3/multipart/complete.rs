@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use datamesh_catalog::{BucketId, CatalogError, CompleteUpload, CompletedPart, Part, Upload, UploadId};
+use datamesh_policy::Action;
 use md5::{Digest, Md5};
 use s3s::dto::{
     ChecksumType, CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart as NamedPart,
@@ -11,7 +12,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::{PARTS_MAX, parse_upload_id, part_checksums};
 use crate::s3::attributes::Attributes;
-use crate::s3::auth::{Action, identity};
+use crate::s3::caller::Caller;
 use crate::s3::checksums::{self, Algorithm, StoredChecksum, show_checksum};
 use crate::s3::conditions::precondition;
 use crate::s3::put::hex;
@@ -25,10 +26,12 @@ impl S3Gateway {
         &self,
         req: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let mut input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self.bucket(&identity, &input.bucket, Action::Write, expected_owner).await?;
+        let bucket = self
+            .bucket_for_key(&caller, (&input.bucket, &input.key), Action::PutObject, expected_owner)
+            .await?;
         let named = input.multipart_upload.take().and_then(|upload| upload.parts).unwrap_or_default();
         let parts = named_parts(&named)?;
         let id = parse_upload_id(&input.upload_id)?;

@@ -1,6 +1,7 @@
 //! `ListParts` and `ListMultipartUploads`.
 
 use datamesh_catalog::{ListedUpload, UploadListQuery};
+use datamesh_policy::Action;
 use s3s::dto::{
     ChecksumType, Initiator, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListPartsInput,
     ListPartsOutput, MultipartUpload, Part as ShownPart, StorageClass,
@@ -9,7 +10,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::{parse_upload_id, part_checksums};
 use crate::s3::attributes::{Attributes, PlannedChecksum};
-use crate::s3::auth::{Action, identity};
+use crate::s3::caller::Caller;
 use crate::s3::checksums::show_checksum;
 use crate::s3::list::{Encoding, common_prefixes, page_limit};
 use crate::s3::{S3Gateway, errors, owner, strong, timestamp};
@@ -19,10 +20,10 @@ impl S3Gateway {
         &self,
         req: S3Request<ListPartsInput>,
     ) -> S3Result<S3Response<ListPartsOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self.bucket(&identity, &input.bucket, Action::List, expected_owner).await?;
+        let bucket = self.any_bucket(&input.bucket, expected_owner).await?;
         let limit = page_limit(input.max_parts, "max-parts")?;
         let marker = input.part_number_marker.unwrap_or(0);
         if marker < 0 {
@@ -31,7 +32,8 @@ impl S3Gateway {
         let after = u16::try_from(marker).unwrap_or(u16::MAX);
         let id = parse_upload_id(&input.upload_id)?;
         let key = input.key.as_bytes();
-        let upload = self.catalog.upload(bucket.id, key, id).await.map_err(errors::catalog)?;
+        let action = Action::ListMultipartUploadParts;
+        let upload = self.check_upload(&caller, &bucket, &input.key, id, action).await?;
         let page = self.catalog.list_parts(bucket.id, key, id, after, limit as usize).await;
         let page = page.map_err(errors::catalog)?;
         let planned = declared(&upload.attributes);
@@ -69,10 +71,11 @@ impl S3Gateway {
         &self,
         req: S3Request<ListMultipartUploadsInput>,
     ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self.bucket(&identity, &input.bucket, Action::List, expected_owner).await?;
+        let bucket =
+            self.bucket(&caller, &input.bucket, Action::ListBucketMultipartUploads, expected_owner).await?;
         let encoding = Encoding::new(input.encoding_type.as_ref())?;
         let limit = page_limit(input.max_uploads, "max-uploads")?.max(1);
         let (prefix, delimiter) = (input.prefix.unwrap_or_default(), input.delimiter.unwrap_or_default());

@@ -7,7 +7,8 @@ mod complete;
 mod listing;
 mod part;
 
-use datamesh_catalog::UploadId;
+use datamesh_catalog::{Bucket, Upload, UploadId};
+use datamesh_policy::Action;
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, ChecksumType, CreateMultipartUploadInput,
     CreateMultipartUploadOutput,
@@ -15,8 +16,9 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::attributes::{Attributes, PlannedChecksum, attributes_of};
-use super::auth::{Action, identity};
+use super::caller::Caller;
 use super::checksums::{Algorithm, Kind, StoredChecksum};
+use super::gate::About;
 use super::put::{check_acl, check_encryption, check_lock};
 use super::{S3Gateway, errors, now_ms};
 
@@ -37,6 +39,30 @@ pub(super) fn part_number(number: i32) -> S3Result<u16> {
 /// The checksums stored with a part: the upload's own first.
 pub(super) fn part_checksums(stored: &str) -> Vec<StoredChecksum> {
     serde_json::from_str(stored).unwrap_or_default()
+}
+
+impl S3Gateway {
+    /// An upload that the caller may do `action` to. Without one, the caller must be allowed to do it to the key.
+    async fn check_upload(
+        &self,
+        caller: &Caller<'_>,
+        bucket: &Bucket,
+        key: &str,
+        id: UploadId,
+        action: Action,
+    ) -> S3Result<Upload> {
+        let gate = self.gate(caller, bucket).await?;
+        match self.catalog.upload(bucket.id, key.as_bytes(), id).await {
+            Ok(upload) => {
+                gate.check(action, About::Stored(key, &upload.meta))?;
+                Ok(upload)
+            }
+            Err(error) => {
+                gate.check(action, About::Key(key))?;
+                Err(errors::catalog(error))
+            }
+        }
+    }
 }
 
 fn parse_upload_id(id: &str) -> S3Result<UploadId> {
@@ -82,10 +108,12 @@ impl S3Gateway {
         &self,
         mut req: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = &mut req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self.bucket(&identity, &input.bucket, Action::Write, expected_owner).await?;
+        let bucket = self
+            .bucket_for_key(&caller, (&input.bucket, &input.key), Action::PutObject, expected_owner)
+            .await?;
         check_acl(input.acl.as_ref())?;
         check_encryption(input.server_side_encryption.as_ref(), input.sse_customer_algorithm.as_deref())?;
         check_lock(input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some())?;
@@ -120,11 +148,12 @@ impl S3Gateway {
         &self,
         req: S3Request<AbortMultipartUploadInput>,
     ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self.bucket(&identity, &input.bucket, Action::Write, expected_owner).await?;
+        let bucket = self.any_bucket(&input.bucket, expected_owner).await?;
         let upload = parse_upload_id(&input.upload_id)?;
+        self.check_upload(&caller, &bucket, &input.key, upload, Action::AbortMultipartUpload).await?;
         let hook = self.release();
         let aborted =
             self.catalog.abort_upload(bucket.id, input.key.as_bytes(), upload, now_ms(), hook).await;

@@ -1,6 +1,7 @@
 //! `UploadPart` and `UploadPartCopy`.
 
 use datamesh_catalog::{Bucket, Part, PutPart, Upload, UploadId};
+use datamesh_policy::Action;
 use s3s::checksum::ChecksumHasher;
 use s3s::dto::{
     CopyPartResult, StreamingBlob, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput,
@@ -11,7 +12,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use super::{parse_upload_id, part_number};
 use crate::ingest::Ingested;
 use crate::s3::attributes::{Attributes, PlannedChecksum};
-use crate::s3::auth::{Action, identity};
+use crate::s3::caller::Caller;
 use crate::s3::checksums::{Algorithm, Declared, Kind, StoredChecksum, show_checksum};
 use crate::s3::conditions::ReadConditions;
 use crate::s3::put::{Promise, hex};
@@ -32,10 +33,12 @@ impl S3Gateway {
         &self,
         mut req: S3Request<UploadPartInput>,
     ) -> S3Result<S3Response<UploadPartOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = &mut req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self.bucket(&identity, &input.bucket, Action::Write, expected_owner).await?;
+        let bucket = self
+            .bucket_for_key(&caller, (&input.bucket, &input.key), Action::PutObject, expected_owner)
+            .await?;
         let target = self.target(bucket, &input.key, &input.upload_id, input.part_number).await?;
         let planned = target.planned;
         let checksum =
@@ -63,10 +66,12 @@ impl S3Gateway {
         &self,
         req: S3Request<UploadPartCopyInput>,
     ) -> S3Result<S3Response<UploadPartCopyOutput>> {
-        let identity = identity(&req.extensions)?;
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self.bucket(&identity, &input.bucket, Action::Write, expected_owner).await?;
+        let bucket = self
+            .bucket_for_key(&caller, (&input.bucket, &input.key), Action::PutObject, expected_owner)
+            .await?;
         let target = self.target(bucket, &input.key, &input.upload_id, input.part_number).await?;
         let conditions = ReadConditions {
             if_match: input.copy_source_if_match.as_ref(),
@@ -75,7 +80,7 @@ impl S3Gateway {
             if_unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
         };
         let expected_owner = input.expected_source_bucket_owner.as_deref();
-        let source = self.source(&identity, &input.copy_source, &conditions, expected_owner).await?;
+        let source = self.source(&caller, &input.copy_source, &conditions, expected_owner).await?;
         let size = source.version.size;
         let range = match &input.copy_source_range {
             Some(header) => ranges::select_source(header, size)?,

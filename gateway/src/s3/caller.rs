@@ -1,0 +1,243 @@
+//! Who asks, and what a policy's conditions may know of the request.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use datamesh_accounts::Credential;
+use datamesh_policy::{Action, Asked, Caller as Asker, Fact, Facts, Member, ResourceName};
+use datamesh_types::AccountId;
+use http::{Extensions, HeaderMap, Uri};
+use s3s::{S3Result, s3_error};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use url::form_urlencoded;
+
+use super::now_ms;
+use crate::http::RequestTrace;
+
+/// Whose signature a request carries.
+#[derive(Debug, Clone)]
+pub enum Identity {
+    /// Nobody's.
+    Anonymous,
+    /// That of an account's key.
+    Key(Arc<Credential>),
+}
+
+/// Who asks, with the request it asks by.
+pub(super) struct Caller<'a> {
+    identity: &'a Identity,
+    trace: Option<&'a RequestTrace>,
+    headers: &'a HeaderMap,
+    uri: &'a Uri,
+}
+
+impl<'a> Caller<'a> {
+    /// Reads the parts of a request.
+    ///
+    /// # Errors
+    /// `AccessDenied` for a request that was never looked at: nothing may be done for it.
+    pub(super) fn new(extensions: &'a Extensions, headers: &'a HeaderMap, uri: &'a Uri) -> S3Result<Self> {
+        let identity = extensions.get::<Identity>().ok_or_else(|| s3_error!(AccessDenied))?;
+        let trace = extensions.get::<Arc<RequestTrace>>().map(Arc::as_ref);
+        Ok(Self { identity, trace, headers, uri })
+    }
+
+    /// The key that signed, if one did.
+    pub(super) fn credential(&self) -> Option<&'a Credential> {
+        match self.identity {
+            Identity::Anonymous => None,
+            Identity::Key(credential) => Some(credential),
+        }
+    }
+
+    /// The account that asks.
+    pub(super) fn account(&self) -> Option<AccountId> {
+        self.credential().map(|credential| credential.account)
+    }
+
+    /// Whether nothing but the account's own rights limits it.
+    pub(super) fn is_unlimited(&self) -> bool {
+        matches!(self.identity, Identity::Key(_))
+    }
+
+    /// Whoever signed, when it may do to its own account what it asks.
+    ///
+    /// # Errors
+    /// `AccessDenied`.
+    pub(super) fn on_own_account(
+        &self,
+        action: Action,
+        resource: ResourceName<'_>,
+    ) -> S3Result<&'a Credential> {
+        let facts = RequestFacts { caller: self, bucket_owner: None, tags: None, prefix: None };
+        let asked = Asked { caller: self.asker(), action, resource, facts: &facts };
+        let credential = self.credential().filter(|_| asked.of_own_account().is_some());
+        credential.ok_or_else(|| s3_error!(AccessDenied))
+    }
+
+    /// Who asks, as the decision sees it.
+    pub(super) fn asker(&self) -> Asker<'a> {
+        match self.identity {
+            Identity::Anonymous => Asker::Anonymous,
+            Identity::Key(credential) => Asker::Member(Member {
+                account: credential.account,
+                arn: &credential.arn,
+                key_policy: None,
+                session_policy: None,
+            }),
+        }
+    }
+
+    fn header(&self, name: &str) -> Vec<Cow<'a, str>> {
+        let value = self.headers.get(name).and_then(|value| value.to_str().ok());
+        value.map(Cow::Borrowed).into_iter().collect()
+    }
+
+    fn query(&self, name: &str) -> Vec<Cow<'a, str>> {
+        let pairs = form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes());
+        pairs.filter(|(key, _)| key == name).map(|(_, value)| value).take(1).collect()
+    }
+
+    /// The tags in the request's header.
+    fn tags(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
+        let header = self.headers.get("x-amz-tagging").map_or(&b""[..], |value| value.as_bytes());
+        form_urlencoded::parse(header)
+    }
+
+    fn is_presigned(&self) -> bool {
+        !self.query("X-Amz-Signature").is_empty()
+    }
+}
+
+/// What conditions may ask of one request about one thing.
+pub(super) struct RequestFacts<'a> {
+    pub(super) caller: &'a Caller<'a>,
+    /// The account of the bucket.
+    pub(super) bucket_owner: Option<AccountId>,
+    /// The tags of the object that it is about, as they are stored.
+    pub(super) tags: Option<&'a str>,
+    /// The prefix asked about, when it is not the request's own.
+    pub(super) prefix: Option<&'a str>,
+}
+
+impl Facts for RequestFacts<'_> {
+    fn values(&self, fact: &Fact) -> Vec<Cow<'_, str>> {
+        let caller = self.caller;
+        let one = |text: Option<String>| text.map(Cow::Owned).into_iter().collect();
+        match fact {
+            Fact::CurrentTime => one(OffsetDateTime::now_utc().format(&Rfc3339).ok()),
+            Fact::EpochTime => vec![(now_ms() / 1000).to_string().into()],
+            Fact::PrincipalAccount => one(caller.account().map(|account| account.to_string())),
+            Fact::PrincipalArn => {
+                caller.credential().map(|credential| credential.arn.as_str().into()).into_iter().collect()
+            }
+            Fact::PrincipalType => vec![match caller.identity {
+                Identity::Anonymous => "Anonymous".into(),
+                Identity::Key(_) => "User".into(),
+            }],
+            Fact::UserId => one(caller.account().map(|account| account.to_string())),
+            Fact::UserName => {
+                let key = caller.credential().map(|credential| credential.access_key_id.as_str().into());
+                key.into_iter().collect()
+            }
+            Fact::SourceIp => one(caller.trace.map(|trace| trace.peer().address.to_string())),
+            Fact::SecureTransport => one(caller.trace.map(|trace| trace.peer().encrypted.to_string())),
+            Fact::ResourceAccount | Fact::S3ResourceAccount => {
+                one(self.bucket_owner.map(|owner| owner.to_string()))
+            }
+            Fact::IsService => vec!["false".into()],
+            Fact::Prefix => match self.prefix {
+                Some(prefix) => vec![prefix.into()],
+                None => caller.query("prefix"),
+            },
+            Fact::Delimiter => caller.query("delimiter"),
+            Fact::MaxKeys => caller.query("max-keys"),
+            Fact::VersionId => caller.query("versionId"),
+            Fact::AuthType if caller.account().is_none() => Vec::new(),
+            Fact::AuthType if caller.is_presigned() => vec!["REST-QUERY-STRING".into()],
+            Fact::AuthType => vec!["REST-HEADER".into()],
+            Fact::SignatureVersion => {
+                caller.account().map(|_| "AWS4-HMAC-SHA256".into()).into_iter().collect()
+            }
+            Fact::SignatureAge => one(signature_age_ms(caller).map(|age| age.to_string())),
+            Fact::CopySource => {
+                caller.header("x-amz-copy-source").iter().map(|source| copy_source(source)).collect()
+            }
+            Fact::ExistingObjectTag(key) => one(self.tags.and_then(|tags| stored_tag(tags, key))),
+            Fact::RequestObjectTag(key) => {
+                caller.tags().filter(|(known, _)| known == key).map(|(_, value)| value).take(1).collect()
+            }
+            Fact::RequestObjectTagKeys => caller.tags().map(|(key, _)| key).collect(),
+            Fact::ObjectLockRemainingDays => one(remaining_days(caller).map(|days| days.to_string())),
+            Fact::NeverKnown
+            | Fact::RequestedRegion
+            | Fact::SourceArn
+            | Fact::SourceAccount
+            | Fact::TokenIssueTime
+            | Fact::LocationConstraint => Vec::new(),
+            fact => header_of(fact).map_or_else(Vec::new, |name| caller.header(name)),
+        }
+    }
+}
+
+/// The header that a fact is the value of.
+fn header_of(fact: &Fact) -> Option<&'static str> {
+    Some(match fact {
+        Fact::Referer => "referer",
+        Fact::UserAgent => "user-agent",
+        Fact::Acl => "x-amz-acl",
+        Fact::GrantFullControl => "x-amz-grant-full-control",
+        Fact::GrantRead => "x-amz-grant-read",
+        Fact::GrantReadAcp => "x-amz-grant-read-acp",
+        Fact::GrantWrite => "x-amz-grant-write",
+        Fact::GrantWriteAcp => "x-amz-grant-write-acp",
+        Fact::MetadataDirective => "x-amz-metadata-directive",
+        Fact::Encryption => "x-amz-server-side-encryption",
+        Fact::EncryptionKeyId => "x-amz-server-side-encryption-aws-kms-key-id",
+        Fact::CustomerAlgorithm => "x-amz-server-side-encryption-customer-algorithm",
+        Fact::StorageClass => "x-amz-storage-class",
+        Fact::ContentSha256 => "x-amz-content-sha256",
+        Fact::WebsiteRedirect => "x-amz-website-redirect-location",
+        Fact::ObjectOwnership => "x-amz-object-ownership",
+        Fact::ObjectLockMode => "x-amz-object-lock-mode",
+        Fact::ObjectLockRetainUntil => "x-amz-object-lock-retain-until-date",
+        Fact::ObjectLockLegalHold => "x-amz-object-lock-legal-hold",
+        Fact::IfMatch => "if-match",
+        Fact::IfNoneMatch => "if-none-match",
+        _ => return None,
+    })
+}
+
+/// `bucket/key`, decoded, without what comes before and after it.
+fn copy_source(header: &str) -> Cow<'static, str> {
+    let path = header.split_once('?').map_or(header, |(path, _)| path);
+    let path = path.strip_prefix('/').unwrap_or(path);
+    // A plus stands for itself in a path.
+    let escaped = path.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
+    form_urlencoded::parse(escaped.as_bytes())
+        .next()
+        .map_or(Cow::Borrowed(""), |(path, _)| path.into_owned().into())
+}
+
+fn signature_age_ms(caller: &Caller<'_>) -> Option<i128> {
+    let format = format_description!("[year][month][day]T[hour][minute][second]Z");
+    let date = caller.query("X-Amz-Date").pop()?;
+    let signed = time::PrimitiveDateTime::parse(&date, format).ok()?.assume_utc();
+    Some((OffsetDateTime::now_utc() - signed).whole_milliseconds())
+}
+
+fn remaining_days(caller: &Caller<'_>) -> Option<i64> {
+    let until = caller.header("x-amz-object-lock-retain-until-date").pop()?;
+    let until = OffsetDateTime::parse(&until, &Rfc3339).ok()?;
+    let left = until - OffsetDateTime::now_utc();
+    // A day that has begun counts.
+    Some(left.whole_days() + i64::from(left > time::Duration::days(left.whole_days())))
+}
+
+/// The value of a tag in the stored tags of a version.
+fn stored_tag(tags: &str, key: &str) -> Option<String> {
+    let tags: Vec<(String, String)> = serde_json::from_str(tags).ok()?;
+    tags.into_iter().find(|(known, _)| known == key).map(|(_, value)| value)
+}
