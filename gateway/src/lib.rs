@@ -10,5 +10,6 @@ pub mod http;
 pub mod ingest;
 pub mod instance;
 pub mod jobs;
+pub mod lifecycle;
 pub mod retrieve;
 pub mod s3;

@@ -85,7 +85,7 @@ async fn delete_all(
 }
 
 /// Deletes a key as its bucket's versioning says.
-async fn delete_object(tx: &mut Tx, key: &mut LockedKey<'_>, now_ms: u64) -> Outcome {
+pub(crate) async fn delete_object(tx: &mut Tx, key: &mut LockedKey<'_>, now_ms: u64) -> Outcome {
     if key.versioning == Versioning::Unversioned {
         let version = key.newest.as_ref().map(Head::id);
         key.make_way(tx, now_ms).await?;
@@ -109,8 +109,6 @@ async fn delete_one(tx: &mut Tx, key: &mut LockedKey<'_>, id: VersionId, delete:
         head_columns!(),
         " FROM version v WHERE v.bucket = $1 AND v.key = $2 AND v.null_version = 1"
     );
-    const PROMOTE: &str = "UPDATE version SET listed = 1 WHERE delete_marker = 0 AND sequence =
-         (SELECT x.sequence FROM version x WHERE x.bucket = $1 AND x.key = $2 ORDER BY x.sequence DESC LIMIT 1)";
     let place = [key.bucket.0.into(), key.key.into()];
     let row = match id {
         VersionId::Null => tx.query_opt(NULL, &place).await?,
@@ -126,7 +124,15 @@ async fn delete_one(tx: &mut Tx, key: &mut LockedKey<'_>, id: VersionId, delete:
     }
     key.remove(tx, &head, delete.now_ms).await?;
     if key.newest.as_ref().is_some_and(|newest| newest.sequence == head.sequence) {
-        tx.execute(PROMOTE, &place).await?;
+        promote(tx, key).await?;
     }
     Ok(Deleted { version: Some(head.id()), delete_marker: head.delete_marker })
+}
+
+/// Lists the version that has become a key's current one.
+pub(crate) async fn promote(tx: &mut Tx, key: &LockedKey<'_>) -> Result<(), CatalogError> {
+    const PROMOTE: &str = "UPDATE version SET listed = 1 WHERE delete_marker = 0 AND sequence =
+         (SELECT x.sequence FROM version x WHERE x.bucket = $1 AND x.key = $2 ORDER BY x.sequence DESC LIMIT 1)";
+    tx.execute(PROMOTE, &[key.bucket.0.into(), key.key.into()]).await?;
+    Ok(())
 }

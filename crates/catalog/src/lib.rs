@@ -28,6 +28,7 @@ mod error;
 mod garbage;
 mod group;
 mod lease;
+mod lifecycle;
 mod list;
 mod manifest;
 mod meta;
@@ -35,6 +36,7 @@ mod part;
 mod plan;
 mod precondition;
 mod put;
+mod relocate;
 mod replace;
 mod rows;
 mod schema;
@@ -53,11 +55,13 @@ pub use error::CatalogError;
 pub use garbage::{Collected, Garbage, GarbageId};
 pub use group::{Backlog, GroupChunk, GroupState, LostChunk, PlacementGroup};
 pub use lease::Lease;
+pub use lifecycle::{AgeVersion, AgingStep, AgingVersion};
 pub use list::{ListPage, ListQuery, ListedObject};
 pub use manifest::{ManifestAppend, ManifestContent, ManifestEntry, ManifestId};
 pub use meta::{Retention, RetentionMode, VersionMeta};
 pub use plan::{PlannedChunk, ReadPlan};
 pub use precondition::{EtagCondition, Precondition};
+pub use relocate::{RelocateVersion, VersionManifest};
 pub use upload::{
     CompleteUpload, CompletedPart, CreateUpload, ListedUpload, Part, PartPage, PutPart, Upload, UploadId,
     UploadListQuery, UploadPage,

@@ -175,7 +175,7 @@ impl Catalog {
 }
 
 /// The chunks of the segment that holds `from`, as far as they lie before `until`, with offsets in the manifest.
-async fn segment_chunks(
+pub(crate) async fn segment_chunks(
     tx: &mut Tx,
     manifest: i64,
     from: u64,

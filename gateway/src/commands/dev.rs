@@ -16,7 +16,7 @@ use datamesh_node::config::{LogFormat, LogSection, MeshSection, ScrubSection};
 use datamesh_node::durable_file::{Readers, create_private_dir, replace};
 use datamesh_node::{Node, NodeOptions};
 use datamesh_shard_store::ShardStoreConfig;
-use datamesh_types::{ByteSize, NodeId};
+use datamesh_types::{ByteSize, NodeId, TimeSpan};
 
 use super::until_terminated;
 use crate::config::{BackendSection, GatewayConfig};
@@ -27,6 +27,8 @@ const EMAIL: &str = "dev@example.org";
 const PLAN: Plan = Plan::Unlimited;
 /// The storage classes that go to one folder without redundancy, as their names promise.
 const LOCAL_CLASSES: [&str; 2] = ["ONEZONE_IA", "REDUCED_REDUNDANCY"];
+/// How often lifecycle rules are applied.
+const PASSES_PER_DAY: u64 = 24;
 const NETWORK: &str = "dev";
 const LISTEN: &str = "/ip4/127.0.0.1/tcp/0";
 
@@ -54,6 +56,9 @@ pub struct Arguments {
     /// How much each node may store.
     #[arg(long, default_value = "64 GiB")]
     node_capacity: ByteSize,
+    /// How long a day of a lifecycle rule lasts; shorter ones are for tests.
+    #[arg(long, default_value = "24h")]
+    lifecycle_day: TimeSpan,
     /// What is logged; RUST_LOG comes first.
     #[arg(long, default_value = "warn,s3s=off,libp2p_kad=error")]
     log: String,
@@ -105,6 +110,10 @@ fn gateway_config(arguments: &Arguments, network: &DevNetwork) -> GatewayConfig 
     config.admin.listen = arguments.admin_listen;
     config.database.url.clone_from(&arguments.database);
     config.cluster.profile = arguments.profile;
+    config.jobs.lifecycle_day = arguments.lifecycle_day;
+    // Several times a day, however short.
+    let interval_seconds = arguments.lifecycle_day.duration().as_secs() / PASSES_PER_DAY;
+    config.jobs.lifecycle_interval = TimeSpan::seconds(interval_seconds.max(1));
     config.mesh = Some(MeshSection {
         listen: Vec::new(),
         ..MeshSection::new(network.map_file.clone(), vec![network.operator.operator_id()])

@@ -208,6 +208,10 @@ pub struct JobsSection {
     pub upload_age: TimeSpan,
     /// How often uploads and reservations are expired. Default: 1m.
     pub expiry_interval: TimeSpan,
+    /// How often lifecycle rules are applied. Default: 1h.
+    pub lifecycle_interval: TimeSpan,
+    /// How long a day of a lifecycle rule lasts: shorter ones are for tests. Default: 24h.
+    pub lifecycle_day: TimeSpan,
 }
 
 impl Default for JobsSection {
@@ -221,6 +225,8 @@ impl Default for JobsSection {
             orphan_age: TimeSpan::seconds(48 * 3600),
             upload_age: TimeSpan::seconds(7 * 24 * 3600),
             expiry_interval: TimeSpan::seconds(60),
+            lifecycle_interval: TimeSpan::seconds(3600),
+            lifecycle_day: TimeSpan::seconds(24 * 3600),
         }
     }
 }

@@ -6,12 +6,23 @@ use datamesh_catalog::{Catalog, ManifestId};
 /// background; when that fails too, the manifest's expiry does.
 pub struct PendingManifest {
     catalog: Catalog,
-    pub(super) id: Option<ManifestId>,
+    id: Option<ManifestId>,
 }
 
 impl PendingManifest {
-    pub(super) fn none(catalog: Catalog) -> Self {
+    /// Holds nothing yet.
+    pub(crate) fn none(catalog: Catalog) -> Self {
         Self { catalog, id: None }
+    }
+
+    /// What it holds.
+    pub(crate) const fn id(&self) -> Option<ManifestId> {
+        self.id
+    }
+
+    /// Holds a manifest.
+    pub(crate) const fn hold(&mut self, id: ManifestId) {
+        self.id = Some(id);
     }
 
     /// The commit succeeded: the manifest stays.

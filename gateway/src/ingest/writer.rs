@@ -141,14 +141,14 @@ impl ChunkWriter {
             }
         }
         let append = ManifestAppend {
-            manifest: self.pending.id,
+            manifest: self.pending.id(),
             domain: self.destination.domain,
             backend: self.destination.backend_name.clone(),
             start_offset: self.flushed_len,
             entries,
             expires_at_ms: crate::s3::now_ms() + self.ingest.config.pending_ttl_ms,
         };
-        self.pending.id = Some(self.ingest.catalog.append_manifest(append).await?);
+        self.pending.hold(self.ingest.catalog.append_manifest(append).await?);
         self.flushed_len += len;
         Ok(())
     }
@@ -159,7 +159,7 @@ impl ChunkWriter {
             self.settle_oldest().await?;
         }
         let content = ManifestContent {
-            pending: self.pending.id,
+            pending: self.pending.id(),
             domain: self.destination.domain,
             backend: self.destination.backend_name.clone(),
             tail: self.entries,

@@ -86,7 +86,7 @@ impl Instance {
             accounts: accounts.clone(),
             configs: ConfigCache::default(),
             keyring,
-            classes: storage.classes,
+            classes: storage.classes.clone(),
             ingest: Ingest::new(catalog.clone(), config.ingest.ingest()),
             retrieve: Retrieve::new(
                 catalog.clone(),
@@ -95,7 +95,13 @@ impl Instance {
             ),
             region: config.region.clone(),
         };
-        let jobs = Jobs::new(catalog.clone(), accounts.clone(), holdings.clone(), config.jobs.clone());
+        let jobs = Jobs::new(
+            catalog.clone(),
+            accounts.clone(),
+            holdings.clone(),
+            storage.classes,
+            config.jobs.clone(),
+        );
         jobs.start(&stop, &tasks);
         let s3_address = listeners.s3.local_addr().map_err(StartError::io("inspect", "the S3 listener"))?;
         let admin_address =

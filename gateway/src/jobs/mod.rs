@@ -1,4 +1,4 @@
-//! Background jobs: repair, garbage collection, the sweep for orphans, expiry.
+//! Background jobs: repair, garbage collection, the sweep for orphans, expiry, lifecycle rules.
 //!
 //! Any number of gateways may run; a lease in SQL sees to it that each job has one of them at a time. A lease only
 //! spares double work: every job bears running twice, and dying anywhere.
@@ -6,6 +6,8 @@
 mod collect;
 mod expire;
 mod lease;
+mod lifecycle;
+mod relocate;
 mod repair;
 mod sweep;
 
@@ -24,8 +26,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::JobsSection;
 use crate::holdings::Holdings;
+use crate::lifecycle::Calendar;
+use crate::s3::StorageClasses;
 
 pub use collect::GarbageReport;
+pub use lifecycle::{LifecyclePass, LifecycleReport};
+pub use relocate::Mover;
 
 /// A job failed; it is tried again at its next turn.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +48,20 @@ pub enum JobError {
     /// A backend.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// A bucket's stored configuration can't be read.
+    #[error("the configuration of bucket {bucket:?} cannot be read: {source}")]
+    Configuration {
+        /// The bucket.
+        bucket: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// A chunk lies in a backend that is no longer configured.
+    #[error("backend {name:?} is not configured")]
+    UnknownBackend {
+        /// Its name.
+        name: String,
+    },
     /// There is no mesh to repair.
     #[error("no backend of this gateway is on the mesh")]
     NoMesh,
@@ -66,14 +86,38 @@ struct Inner {
     /// At most one repair pass at a time in this process; an operator's waits for the background's.
     repairing: Mutex<()>,
     collecting: Mutex<()>,
+    ageing: Mutex<()>,
+    lifecycle: LifecyclePass,
 }
 
 impl Jobs {
     /// Jobs that do not run yet.
-    pub fn new(catalog: Catalog, accounts: Accounts, holdings: Holdings, config: JobsSection) -> Self {
-        let holder = datamesh_types::SealedId::random().to_string();
-        let (repairing, collecting) = (Mutex::new(()), Mutex::new(()));
-        Self { inner: Arc::new(Inner { catalog, accounts, holdings, config, holder, repairing, collecting }) }
+    pub fn new(
+        catalog: Catalog,
+        accounts: Accounts,
+        holdings: Holdings,
+        classes: StorageClasses,
+        config: JobsSection,
+    ) -> Self {
+        let backends = Arc::clone(&holdings.backends);
+        let lifecycle = LifecyclePass {
+            catalog: catalog.clone(),
+            accounts: accounts.clone(),
+            mover: Mover { catalog: catalog.clone(), classes, backends },
+            calendar: Calendar::with_day_ms(config.lifecycle_day.duration().as_millis() as u64),
+        };
+        let inner = Inner {
+            catalog,
+            accounts,
+            holdings,
+            config,
+            holder: datamesh_types::SealedId::random().to_string(),
+            repairing: Mutex::new(()),
+            collecting: Mutex::new(()),
+            ageing: Mutex::new(()),
+            lifecycle,
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Starts all of them; they end at `stop`.
@@ -83,6 +127,7 @@ impl Jobs {
             ("collect", config.gc_interval, |jobs| Box::pin(jobs.leased_collect())),
             ("sweep", config.orphan_interval, |jobs| Box::pin(jobs.leased_sweep())),
             ("expire", config.expiry_interval, |jobs| Box::pin(jobs.leased_expire())),
+            ("lifecycle", config.lifecycle_interval, |jobs| Box::pin(jobs.leased_lifecycle())),
         ];
         if self.inner.holdings.mesh.is_some() {
             jobs.push(("usage", config.repair_interval, |jobs| Box::pin(jobs.refresh_usage())));

@@ -94,6 +94,16 @@ impl StorageClasses {
         self.named(class.map_or(StorageClass::STANDARD, StorageClass::as_str))
     }
 
+    /// The backend of a class, and its name.
+    pub fn placement(&self, class: &str) -> Option<(&str, &Arc<dyn Backend>)> {
+        self.0.get(class).map(|class| (class.backend_name.as_str(), &class.backend))
+    }
+
+    /// Whether S3 knows a class of that name.
+    pub(super) fn is_known(name: &str) -> bool {
+        KNOWN.contains(&name)
+    }
+
     /// The class of that name.
     pub(super) fn named(&self, name: &str) -> S3Result<&Class> {
         self.0.get(name).ok_or_else(|| s3_error!(InvalidStorageClass))

@@ -17,6 +17,7 @@ mod delete;
 mod errors;
 mod gate;
 mod hosts;
+mod lifecycle;
 mod list;
 mod multipart;
 mod objects;

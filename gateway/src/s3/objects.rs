@@ -95,6 +95,7 @@ impl S3Gateway {
         };
         let mut output = GetObjectOutput { body: Some(blob), ..GetObjectOutput::default() };
         describe!(output, &version, attributes, selection);
+        output.expiration = self.expiration_of(&bucket, &version, input.version_id.as_deref()).await?;
         Ok(S3Response::new(output))
     }
 
@@ -106,7 +107,7 @@ impl S3Gateway {
         let input = &req.input;
         let name = (input.bucket.as_str(), input.key.as_str());
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let (_, version) = self
+        let (bucket, version) = self
             .version(&caller, name, input.version_id.as_deref(), Action::GetObject, expected_owner)
             .await?;
         let conditions = ReadConditions {
@@ -122,6 +123,7 @@ impl S3Gateway {
             self.select(&version, input.range, input.part_number, &attributes, wants_checksum).await?;
         let mut output = HeadObjectOutput::default();
         describe!(output, &version, attributes, selection);
+        output.expiration = self.expiration_of(&bucket, &version, input.version_id.as_deref()).await?;
         Ok(S3Response::new(output))
     }
 

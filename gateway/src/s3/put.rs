@@ -89,11 +89,14 @@ impl S3Gateway {
             meta: VersionMeta::NONE,
             now_ms: now_ms(),
         };
+        let expiration =
+            self.expiration(&bucket, &put.key, (put.size, put.now_ms), put.meta.tags.as_deref()).await?;
         let committed = self.catalog.put_version(put, hook).await.map_err(errors::catalog)?;
         ingested.pending.committed();
         let mut output = PutObjectOutput {
             e_tag: strong(&etag),
             version_id: shown_version(committed.version),
+            expiration,
             checksum_type: Some(ChecksumType::from_static(checksum.kind.name())),
             server_side_encryption: input.server_side_encryption.take(),
             ..PutObjectOutput::default()

@@ -3,6 +3,7 @@
 mod access;
 mod client;
 mod integrity;
+mod lifecycle;
 mod multipart;
 mod objects;
 mod service;

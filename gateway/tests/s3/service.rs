@@ -13,6 +13,8 @@ use datamesh_catalog::Catalog;
 use datamesh_db::{Db, DbConfig};
 use datamesh_gateway::http::{HttpConfig, Server};
 use datamesh_gateway::ingest::{Ingest, IngestConfig};
+use datamesh_gateway::jobs::{LifecyclePass, Mover};
+use datamesh_gateway::lifecycle::Calendar;
 use datamesh_gateway::retrieve::{Backends, Retrieve, RetrieveConfig};
 use datamesh_gateway::s3::{ConfigCache, S3Gateway, ServiceConfig, StorageClasses, Tier, service};
 use datamesh_pipeline::ChunkerConfig;
@@ -22,12 +24,16 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::client::{Client, REGION};
 
+/// The length of a day in lifecycle rules.
+pub const DAY_MS: u64 = 1_000_000;
 pub const SECRET: &str = "a-secret-of-the-tests";
 
 pub struct Service {
     pub accounts: Accounts,
     pub catalog: Catalog,
     pub backend: Arc<FaultyBackend>,
+    /// Days of [`DAY_MS`].
+    pub lifecycle: LifecyclePass,
     /// Of account A.
     pub client: Client,
     /// Of account B.
@@ -92,21 +98,34 @@ impl Service {
         let accounts = Accounts::open(db, keyring.clone(), AccountsConfig::default()).await.unwrap();
         let backend =
             Arc::new(FaultyBackend { inner: MemoryBackend::new(), reads_left: AtomicU64::new(u64::MAX) });
-        let backends: Backends =
-            Arc::new(BTreeMap::from([("main".to_owned(), Arc::clone(&backend) as Arc<dyn Backend>)]));
-        let tier = Tier { backend: "main".into(), cold: false };
+        let cold: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
+        let backends: Backends = Arc::new(BTreeMap::from([
+            ("main".to_owned(), Arc::clone(&backend) as Arc<dyn Backend>),
+            ("cold".to_owned(), cold),
+        ]));
+        let tier = |class: &str, backend: &str| {
+            (class.to_owned(), Tier { backend: backend.to_owned(), cold: backend == "cold" })
+        };
+        let classes = [tier("STANDARD", "main"), tier("STANDARD_IA", "main"), tier("GLACIER_IR", "cold")];
+        let classes = StorageClasses::new(classes, &backends).unwrap();
         // Small chunks, so that small bodies have many.
         let chunker = ChunkerConfig { min: 4 << 10, avg: 16 << 10, max: 64 << 10 };
         let ingest = IngestConfig { chunker, flush_entries: 16, ..IngestConfig::default() };
         let gateway = S3Gateway {
-            classes: StorageClasses::new([("STANDARD".to_owned(), tier)], &backends).unwrap(),
+            classes: classes.clone(),
             ingest: Ingest::new(catalog.clone(), ingest),
-            retrieve: Retrieve::new(catalog.clone(), backends, RetrieveConfig::default()),
+            retrieve: Retrieve::new(catalog.clone(), Arc::clone(&backends), RetrieveConfig::default()),
             catalog: catalog.clone(),
             accounts: accounts.clone(),
             configs: ConfigCache::default(),
             keyring,
             region: REGION.into(),
+        };
+        let lifecycle = LifecyclePass {
+            catalog: catalog.clone(),
+            accounts: accounts.clone(),
+            mover: Mover { catalog: catalog.clone(), classes, backends },
+            calendar: Calendar::with_day_ms(DAY_MS),
         };
         let server = Server::bind("127.0.0.1:0".parse().unwrap(), None, http).await.unwrap();
         let address = server.local_addr().unwrap();
@@ -125,7 +144,7 @@ impl Service {
         let (client, account) = clients.pop().unwrap();
         client.put("/bucket", b"").await.expect(200);
         let _stop = stop.drop_guard();
-        Self { accounts, catalog, backend, client, other, account, _dir: dir, _stop }
+        Self { accounts, catalog, backend, lifecycle, client, other, account, _dir: dir, _stop }
     }
 }
 
