@@ -6,7 +6,7 @@ use datamesh_db::{CommitHook, Tx, UsageChange};
 
 use crate::put::{NewVersion, insert};
 use crate::replace::{Head, LockedKey, head_columns, head_from_row, lock_name};
-use crate::{Catalog, CatalogError, DeleteVersion, Deleted, VersionId, Versioning};
+use crate::{Catalog, CatalogError, DeleteCondition, DeleteVersion, Deleted, VersionId, Versioning};
 
 type Outcome = Result<Deleted, CatalogError>;
 
@@ -16,8 +16,8 @@ impl Catalog {
     /// `hook` runs if the usage changes.
     ///
     /// # Errors
-    /// [`CatalogError::NoSuchBucket`], [`CatalogError::PreconditionFailed`], [`CatalogError::NoSuchKey`] (a failed
-    /// If-Match), [`CatalogError::Locked`] for a version that is held.
+    /// [`CatalogError::NoSuchBucket`], [`CatalogError::PreconditionFailed`], [`CatalogError::Locked`] for a version
+    /// that is held.
     pub async fn delete_version(&self, delete: DeleteVersion, hook: Arc<dyn CommitHook>) -> Outcome {
         let mut outcomes = self.delete_versions(vec![delete], hook).await?;
         outcomes.pop().unwrap_or(Err(CatalogError::NoSuchVersion))
@@ -57,17 +57,13 @@ async fn delete_all(
     let mut outcomes = Vec::with_capacity(deletes.len());
     for (position, delete) in deletes {
         let mut key = LockedKey::lock(tx, delete.bucket, &delete.key).await?;
-        if let Err(error) = key.check(&delete.precondition) {
-            outcomes.push((*position, Err(error)));
-            continue;
-        }
         let outcome = match delete.version {
-            None => delete_object(tx, &mut key, delete.now_ms).await,
+            None => delete_current(tx, &mut key, delete).await,
             Some(id) => delete_one(tx, &mut key, id, delete).await,
         };
         let outcome = match outcome {
             // Found out before anything was changed.
-            Err(CatalogError::Locked) => Err(CatalogError::Locked),
+            Err(error @ (CatalogError::Locked | CatalogError::PreconditionFailed)) => Err(error),
             outcome => Ok(outcome?),
         };
         outcomes.push((*position, outcome));
@@ -82,6 +78,18 @@ async fn delete_all(
         hook.run(tx, &change).await?;
     }
     Ok(outcomes)
+}
+
+/// Deletes a key if what is there is what the caller expects.
+async fn delete_current(tx: &mut Tx, key: &mut LockedKey<'_>, delete: &DeleteVersion) -> Outcome {
+    match &key.newest {
+        Some(newest) => newest.check(&delete.condition)?,
+        None if delete.condition != DeleteCondition::NONE => {
+            return Ok(Deleted { version: None, delete_marker: false });
+        }
+        None => {}
+    }
+    delete_object(tx, key, delete.now_ms).await
 }
 
 /// Deletes a key as its bucket's versioning says.
@@ -119,6 +127,7 @@ async fn delete_one(tx: &mut Tx, key: &mut LockedKey<'_>, id: VersionId, delete:
     };
     let Some(row) = row else { return Ok(Deleted { version: None, delete_marker: false }) };
     let head = head_from_row(&row, 0)?;
+    head.check(&delete.condition)?;
     if head.is_locked(delete.now_ms, delete.bypass_governance) {
         return Err(CatalogError::Locked);
     }

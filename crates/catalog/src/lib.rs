@@ -30,6 +30,7 @@ mod group;
 mod lease;
 mod lifecycle;
 mod list;
+mod list_versions;
 mod manifest;
 mod meta;
 mod part;
@@ -57,10 +58,11 @@ pub use group::{Backlog, GroupChunk, GroupState, LostChunk, PlacementGroup};
 pub use lease::Lease;
 pub use lifecycle::{AgeVersion, AgingStep, AgingVersion};
 pub use list::{ListPage, ListQuery, ListedObject};
+pub use list_versions::{ListedVersion, VersionListQuery, VersionPage};
 pub use manifest::{ManifestAppend, ManifestContent, ManifestEntry, ManifestId};
 pub use meta::{Retention, RetentionMode, VersionMeta};
 pub use plan::{PlannedChunk, ReadPlan};
-pub use precondition::{EtagCondition, Precondition};
+pub use precondition::{DeleteCondition, EtagCondition, Precondition};
 pub use relocate::{RelocateVersion, VersionManifest};
 pub use upload::{
     CompleteUpload, CompletedPart, CreateUpload, ListedUpload, Part, PartPage, PutPart, Upload, UploadId,

@@ -70,7 +70,7 @@ pub(crate) struct ListCost {
 }
 
 /// Rows to fetch after a seek past a common prefix: the next key is often under the next common prefix.
-const ROWS_AFTER_SEEK: usize = 2;
+pub(crate) const ROWS_AFTER_SEEK: usize = 2;
 
 /// From `$2` to below `$3`, both keys.
 const FROM: &str = "SELECT key, size, modified_ms, etag, storage_class FROM version

@@ -83,15 +83,14 @@ impl Retention {
         !bypassed && now_ms < self.until_ms
     }
 
-    /// Whether `next` may take its place: what is still running may be prolonged or made firmer by anybody, and
-    /// relaxed only by a bypass of governance.
+    /// Whether `next` may take its place: anybody may prolong what is still running. Another mode or an earlier end
+    /// needs a bypass, which only governance gives way to.
     const fn may_become(&self, next: Option<Self>, now_ms: u64, bypass_governance: bool) -> bool {
         if !self.holds(now_ms, bypass_governance) {
             return true;
         }
         let Some(next) = next else { return false };
-        let as_firm = self.mode.code() <= next.mode.code();
-        as_firm && next.until_ms >= self.until_ms
+        self.mode.code() == next.mode.code() && next.until_ms >= self.until_ms
     }
 }
 
@@ -241,14 +240,14 @@ mod tests {
     }
 
     #[test]
-    fn a_running_retention_gives_way_only_to_a_longer_or_firmer_one_or_to_a_bypass_of_governance() {
+    fn a_running_retention_gives_way_only_to_a_longer_one_or_to_a_bypass_of_governance() {
         use RetentionMode::{Compliance, Governance};
         let table = [
             // (stored, next, allowed, allowed with bypass), at time 100
             (retention(Governance, 200), Some(retention(Governance, 300)), true, true),
             (retention(Governance, 200), Some(retention(Governance, 200)), true, true),
             (retention(Governance, 200), Some(retention(Governance, 150)), false, true),
-            (retention(Governance, 200), Some(retention(Compliance, 200)), true, true),
+            (retention(Governance, 200), Some(retention(Compliance, 300)), false, true),
             (retention(Governance, 200), Some(retention(Compliance, 150)), false, true),
             (retention(Governance, 200), None, false, true),
             (retention(Compliance, 200), Some(retention(Compliance, 300)), true, true),

@@ -44,6 +44,38 @@ impl Precondition {
     }
 }
 
+/// What must hold of what a deletion removes: the version it names, else the key's newest one, be it a delete marker.
+/// Where there is none, nothing needs to hold, for there is nothing to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeleteCondition {
+    /// The `ETag` must match. A delete marker has none.
+    pub if_match: Option<EtagCondition>,
+    /// The second, since 1970, it must have been written in.
+    pub if_modified_s: Option<i64>,
+    /// The size in bytes it must have.
+    pub if_size: Option<u64>,
+}
+
+impl DeleteCondition {
+    /// Nothing needs to hold.
+    pub const NONE: Self = Self { if_match: None, if_modified_s: None, if_size: None };
+
+    /// Decides against a version.
+    pub(crate) fn check(
+        &self,
+        etag: &str,
+        modified_ms: u64,
+        size: u64,
+        marker: bool,
+    ) -> Result<(), CatalogError> {
+        let modified_s = (modified_ms / 1000).cast_signed();
+        let holds = self.if_match.as_ref().is_none_or(|condition| condition.matches(etag))
+            && self.if_modified_s.is_none_or(|wanted| wanted == modified_s)
+            && self.if_size.is_none_or(|wanted| wanted == size && !marker);
+        if holds { Ok(()) } else { Err(CatalogError::PreconditionFailed) }
+    }
+}
+
 impl EtagCondition {
     fn matches(&self, etag: &str) -> bool {
         match self {
@@ -59,6 +91,28 @@ mod tests {
 
     fn one_of(etag: &str) -> EtagCondition {
         EtagCondition::OneOf(vec!["x".into(), etag.into()])
+    }
+
+    #[test]
+    fn a_deletion_compares_etag_second_and_size() {
+        let check = |condition: DeleteCondition| condition.check("a", 5_999, 7, false).is_ok();
+        assert!(check(DeleteCondition::NONE));
+        assert!(check(DeleteCondition { if_match: Some(EtagCondition::Any), ..DeleteCondition::NONE }));
+        assert!(check(DeleteCondition { if_match: Some(one_of("a")), ..DeleteCondition::NONE }));
+        assert!(!check(DeleteCondition { if_match: Some(one_of("b")), ..DeleteCondition::NONE }));
+        assert!(check(DeleteCondition { if_modified_s: Some(5), if_size: Some(7), ..DeleteCondition::NONE }));
+        assert!(!check(DeleteCondition {
+            if_modified_s: Some(6),
+            if_size: Some(7),
+            ..DeleteCondition::NONE
+        }));
+        assert!(!check(DeleteCondition {
+            if_modified_s: Some(5),
+            if_size: Some(8),
+            ..DeleteCondition::NONE
+        }));
+        let marker = DeleteCondition { if_size: Some(0), ..DeleteCondition::NONE };
+        assert!(marker.check("", 0, 0, true).is_err(), "a delete marker has no size");
     }
 
     #[test]

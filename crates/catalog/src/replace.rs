@@ -6,7 +6,7 @@ use datamesh_types::{AccountId, DomainId};
 use crate::bucket::KEEP_BUCKET;
 use crate::manifest::release;
 use crate::meta::retention_from_row;
-use crate::{BucketId, CatalogError, Precondition, Retention, VersionId, Versioning};
+use crate::{BucketId, CatalogError, DeleteCondition, Precondition, Retention, VersionId, Versioning};
 
 /// A stored version, as far as replacing or removing it needs.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub(crate) struct Head {
     pub(crate) manifest: Option<i64>,
     pub(crate) part_count: i64,
     pub(crate) etag: String,
+    pub(crate) modified_ms: u64,
     pub(crate) retention: Option<Retention>,
     pub(crate) legal_hold: bool,
 }
@@ -25,6 +26,11 @@ pub(crate) struct Head {
 impl Head {
     pub(crate) const fn id(&self) -> VersionId {
         if self.null { VersionId::Null } else { VersionId::Numbered(self.sequence.cast_unsigned()) }
+    }
+
+    /// Evaluates the condition of a deletion.
+    pub(crate) fn check(&self, condition: &DeleteCondition) -> Result<(), CatalogError> {
+        condition.check(&self.etag, self.modified_ms, self.size.cast_unsigned(), self.delete_marker)
     }
 
     /// Whether it may not be removed for good now.
@@ -50,7 +56,7 @@ pub(crate) struct LockedKey<'a> {
 macro_rules! head_columns {
     () => {
         "v.sequence, v.null_version, v.delete_marker, v.size, v.manifest, v.part_count, v.etag, \
-         v.retention_mode, v.retain_until_ms, v.legal_hold"
+         v.modified_ms, v.retention_mode, v.retain_until_ms, v.legal_hold"
     };
 }
 pub(crate) use head_columns;
@@ -65,8 +71,9 @@ pub(crate) fn head_from_row(row: &Row, at: usize) -> Result<Head, CatalogError> 
         manifest: row.opt_int(at + 4)?,
         part_count: row.int(at + 5)?,
         etag: row.text(at + 6)?.to_owned(),
-        retention: retention_from_row(row, at + 7)?,
-        legal_hold: row.bool(at + 9)?,
+        modified_ms: row.uint(at + 7)?,
+        retention: retention_from_row(row, at + 8)?,
+        legal_hold: row.bool(at + 10)?,
     })
 }
 

@@ -10,7 +10,8 @@ use datamesh_types::ChunkId;
 use crate::bucket::{BUCKET_COLUMNS, bucket_columns, bucket_from_row};
 use crate::meta::{META_COLUMNS, meta_columns, meta_from_row};
 use crate::{
-    Bucket, BucketId, Catalog, CatalogError, ManifestContent, ManifestId, Precondition, VersionMeta,
+    Bucket, BucketId, Catalog, CatalogError, DeleteCondition, ManifestContent, ManifestId, Precondition,
+    VersionMeta,
 };
 
 /// A version id as S3 shows it: `null`, or an opaque text that sorts by commit order within its key.
@@ -186,8 +187,8 @@ pub struct DeleteVersion {
     pub key: Vec<u8>,
     /// The version to remove for good; `None` deletes the object as its bucket's versioning says.
     pub version: Option<VersionId>,
-    /// What must hold of the current version.
-    pub precondition: Precondition,
+    /// What must hold of what is removed.
+    pub condition: DeleteCondition,
     /// Removes a version also against a governance retention.
     pub bypass_governance: bool,
     /// Now.

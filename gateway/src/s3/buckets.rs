@@ -1,16 +1,17 @@
-//! Buckets: create, delete, head, list, location, versioning.
+//! Buckets: create, delete, head, list, location.
 
-use datamesh_catalog::{CatalogError, CreateBucket, Versioning};
+use datamesh_catalog::{CatalogError, ConfigKind, CreateBucket, Versioning};
 use datamesh_policy::{Action, ResourceName};
 use s3s::dto::{
     Bucket as ShownBucket, BucketLocationConstraint, CreateBucketInput, CreateBucketOutput,
-    DeleteBucketInput, DeleteBucketOutput, GetBucketLocationInput, GetBucketLocationOutput,
-    GetBucketVersioningInput, GetBucketVersioningOutput, HeadBucketInput, HeadBucketOutput, ListBucketsInput,
-    ListBucketsOutput,
+    DeleteBucketInput, DeleteBucketOutput, GetBucketLocationInput, GetBucketLocationOutput, HeadBucketInput,
+    HeadBucketOutput, ListBucketsInput, ListBucketsOutput,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::caller::Caller;
+use super::configs::encode;
+use super::lock::ObjectLock;
 use super::{S3Gateway, errors, now_ms, owner, timestamp};
 
 /// S3's limit on the buckets of one answer, and of an account.
@@ -38,19 +39,24 @@ impl S3Gateway {
                  sent to."
             ));
         }
-        if input.object_lock_enabled_for_bucket == Some(true) {
-            return Err(s3_error!(NotImplemented, "Object lock is not implemented yet."));
-        }
         if input.acl.as_ref().is_some_and(|acl| acl.as_str() != s3s::dto::BucketCannedACL::PRIVATE) {
             return Err(s3_error!(AccessControlListNotSupported));
         }
+        // Object lock needs versioning, and is there from the start.
+        let (versioning, configs) = match input.object_lock_enabled_for_bucket {
+            Some(true) => {
+                let lock = (ConfigKind::ObjectLock, encode(&ObjectLock::default())?);
+                (Versioning::Enabled, vec![lock])
+            }
+            _ => (Versioning::Unversioned, Vec::new()),
+        };
         let create = CreateBucket {
             name: input.bucket.clone(),
             account: owner.account,
             domain: owner.domain,
             region: self.region.clone(),
-            versioning: Versioning::Unversioned,
-            configs: Vec::new(),
+            versioning,
+            configs,
             now_ms: now_ms(),
         };
         self.catalog.create_bucket(create).await.map_err(|error| match error {
@@ -135,16 +141,5 @@ impl S3Gateway {
         let named = (bucket.region != REGION_WITHOUT_NAME).then_some(bucket.region);
         let location_constraint = named.map(BucketLocationConstraint::from);
         Ok(S3Response::new(GetBucketLocationOutput { location_constraint }))
-    }
-
-    pub(super) async fn get_bucket_versioning(
-        &self,
-        req: S3Request<GetBucketVersioningInput>,
-    ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
-        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
-        let input = req.input;
-        let expected_owner = input.expected_bucket_owner.as_deref();
-        self.bucket(&caller, &input.bucket, Action::GetBucketVersioning, expected_owner).await?;
-        Ok(S3Response::new(GetBucketVersioningOutput::default()))
     }
 }

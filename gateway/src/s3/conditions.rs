@@ -72,8 +72,7 @@ fn matches(condition: &ETagCondition, etag: &str) -> bool {
 
 /// HTTP dates have whole seconds, so a version counts as modified in the second it was.
 fn modified_after(version: &Version, time: &Timestamp) -> bool {
-    let time = time::OffsetDateTime::from(time.clone()).unix_timestamp();
-    i64::try_from(version.modified_ms / 1000).is_ok_and(|modified| modified > time)
+    i64::try_from(version.modified_ms / 1000).is_ok_and(|modified| modified > unix_seconds(time))
 }
 
 fn not_modified(version: &Version) -> S3Error {
@@ -94,9 +93,18 @@ fn not_modified(version: &Version) -> S3Error {
 
 /// The condition of a write, for the catalog to evaluate inside its commit.
 pub fn precondition(if_match: Option<&ETagCondition>, if_none_match: Option<&ETagCondition>) -> Precondition {
-    let translate = |condition: &ETagCondition| match condition {
+    Precondition { if_match: if_match.map(etag_condition), if_none_match: if_none_match.map(etag_condition) }
+}
+
+/// A condition on the `ETag`, as the catalog wants it.
+pub fn etag_condition(condition: &ETagCondition) -> EtagCondition {
+    match condition {
         ETagCondition::Any => EtagCondition::Any,
         ETagCondition::ETag(etag) => EtagCondition::OneOf(vec![etag.value().to_owned()]),
-    };
-    Precondition { if_match: if_match.map(translate), if_none_match: if_none_match.map(translate) }
+    }
+}
+
+/// A time in whole seconds since 1970, as HTTP dates have them.
+pub fn unix_seconds(time: &Timestamp) -> i64 {
+    time::OffsetDateTime::from(time.clone()).unix_timestamp()
 }

@@ -4,17 +4,18 @@ use datamesh_catalog::{Bucket, CatalogError, Committed, CopyVersion, PutVersion,
 use datamesh_policy::Action;
 use s3s::dto::{
     ChecksumType, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, MetadataDirective,
-    StreamingBlob,
+    StreamingBlob, TaggingDirective,
 };
 use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
 
 use super::attributes::{Attributes, attributes_of};
+use super::beside::asked_meta;
 use super::caller::Caller;
 use super::checksums::{Algorithm, Kind, StoredChecksum, show_checksum};
 use super::classes::Class;
 use super::conditions::{ReadConditions, precondition};
-use super::put::{check_acl, check_encryption, check_lock, hex};
-use super::{S3Gateway, errors, now_ms, shown_version, strong, timestamp};
+use super::put::{check_acl, check_encryption, hex};
+use super::{S3Gateway, errors, now_ms, shown_version, strong, timestamp, written_version};
 
 /// S3's limit on the source of one copy, in bytes. Larger objects are copied in parts.
 const SOURCE_LEN_MAX: u64 = 5 << 30;
@@ -52,7 +53,10 @@ impl S3Gateway {
             ));
         }
         let replaces = replaces_metadata(input.metadata_directive.as_ref())?;
-        let is_self = source.bucket.id == bucket.id && source.version.key == input.key.as_bytes();
+        let replaces_tags = replaces_tags(input.tagging_directive.as_ref())?;
+        // An older version may be made the current one again.
+        let named = matches!(&input.copy_source, CopySource::Bucket { version_id: Some(_), .. });
+        let is_self = !named && source.bucket.id == bucket.id && source.version.key == input.key.as_bytes();
         let changes = replaces || input.storage_class.is_some() || input.website_redirect_location.is_some();
         if is_self && !changes {
             return Err(s3_error!(
@@ -60,6 +64,10 @@ impl S3Gateway {
                 "This copy request is illegal because it is trying to copy an object to itself without changing the \
                  object's metadata, storage class, website redirect location or encryption attributes."
             ));
+        }
+        let mut meta = self.new_meta(&caller, (&bucket, &input.key), asked_meta!(input)).await?;
+        if !replaces_tags {
+            meta.tags.clone_from(&source.version.meta.tags);
         }
         let mut attributes = Attributes::decode(&source.version.attributes)?;
         let checksum = attributes.checksum.take();
@@ -74,9 +82,10 @@ impl S3Gateway {
             precondition: precondition(input.if_match.as_ref(), input.if_none_match.as_ref()),
             class: self.classes.choose(input.storage_class.as_ref())?,
             attributes,
+            meta,
         };
         let (committed, checksum) = Box::pin(self.copy(&source, &bucket, write, checksum, wanted)).await?;
-        Ok(S3Response::new(shown(&source.version, &committed, checksum.as_ref())))
+        Ok(S3Response::new(shown(&source, &committed, checksum.as_ref())))
     }
 
     /// Shares the source's bytes where they may be shared, else reads and writes them again.
@@ -107,7 +116,7 @@ impl S3Gateway {
             etag: source.version.etag.clone(),
             storage_class: write.class.name.clone(),
             attributes: attributes.encode(),
-            meta: VersionMeta::NONE,
+            meta: write.meta,
             now_ms: now_ms(),
         };
         let committed = self.catalog.copy_version(copy, hook).await.map_err(|error| match error {
@@ -144,7 +153,7 @@ impl S3Gateway {
             etag: hex(ingested.md5),
             storage_class: write.class.name.clone(),
             attributes: Attributes { checksum: Some(checksum.clone()), ..write.attributes }.encode(),
-            meta: VersionMeta::NONE,
+            meta: write.meta,
             now_ms: now_ms(),
         };
         let committed = self.catalog.put_version(put, hook).await.map_err(errors::catalog)?;
@@ -194,6 +203,7 @@ struct CopyWrite<'a> {
     precondition: datamesh_catalog::Precondition,
     class: &'a Class,
     attributes: Attributes,
+    meta: VersionMeta,
 }
 
 fn check_supported(input: &CopyObjectInput) -> S3Result<()> {
@@ -201,10 +211,6 @@ fn check_supported(input: &CopyObjectInput) -> S3Result<()> {
     let customer =
         input.sse_customer_algorithm.as_deref().or(input.copy_source_sse_customer_algorithm.as_deref());
     check_encryption(input.server_side_encryption.as_ref(), customer)?;
-    check_lock(input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some())?;
-    if input.tagging.as_deref().is_some_and(|tags| !tags.is_empty()) {
-        return Err(s3_error!(NotImplemented, "Object tags are not implemented yet."));
-    }
     Ok(())
 }
 
@@ -216,7 +222,15 @@ fn replaces_metadata(directive: Option<&MetadataDirective>) -> S3Result<bool> {
     }
 }
 
-fn shown(source: &Version, committed: &Committed, checksum: Option<&StoredChecksum>) -> CopyObjectOutput {
+fn replaces_tags(directive: Option<&TaggingDirective>) -> S3Result<bool> {
+    match directive.map(TaggingDirective::as_str) {
+        None | Some(TaggingDirective::COPY) => Ok(false),
+        Some(TaggingDirective::REPLACE) => Ok(true),
+        Some(_) => Err(s3_error!(InvalidArgument, "Unknown tagging directive.")),
+    }
+}
+
+fn shown(source: &Source, committed: &Committed, checksum: Option<&StoredChecksum>) -> CopyObjectOutput {
     let mut result = CopyObjectResult {
         e_tag: strong(&committed.etag),
         last_modified: Some(timestamp(committed.modified_ms)),
@@ -226,8 +240,8 @@ fn shown(source: &Version, committed: &Committed, checksum: Option<&StoredChecks
     show_checksum!(result, checksum);
     CopyObjectOutput {
         copy_object_result: Some(result),
-        copy_source_version_id: shown_version(source.id),
-        version_id: shown_version(committed.version),
+        copy_source_version_id: shown_version(&source.bucket, source.version.id),
+        version_id: written_version(committed.version),
         ..CopyObjectOutput::default()
     }
 }

@@ -1,16 +1,16 @@
 //! `DeleteObject` and `DeleteObjects`.
 
-use datamesh_catalog::{CatalogError, DeleteVersion, Deleted, VersionId};
+use datamesh_catalog::{Bucket, CatalogError, DeleteCondition, DeleteVersion, Deleted, VersionId};
 use datamesh_policy::Action;
 use s3s::dto::{
-    DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, Error,
-    ObjectIdentifier,
+    DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject,
+    ETagCondition, Error, ObjectIdentifier,
 };
 use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 
 use super::caller::Caller;
-use super::conditions::precondition;
-use super::gate::About;
+use super::conditions::{etag_condition, unix_seconds};
+use super::gate::{About, Gate};
 use super::{S3Gateway, errors, now_ms, parse_version_id, shown_version};
 
 /// S3's limit on the keys of one request.
@@ -26,21 +26,27 @@ impl S3Gateway {
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
         let version = parse_version_id(input.version_id.as_deref())?;
-        let (name, action) = ((input.bucket.as_str(), input.key.as_str()), deletion(version));
-        let bucket = self.bucket_for_key(&caller, name, action, expected_owner).await?;
+        let bucket = self.any_bucket(&input.bucket, expected_owner).await?;
+        let gate = self.gate(&caller, &bucket).await?;
+        gate.check(deletion(version), About::Key(&input.key))?;
+        let bypass_governance = may_bypass(&gate, input.bypass_governance_retention, &input.key)?;
         let delete = DeleteVersion {
             bucket: bucket.id,
             key: input.key.into_bytes(),
             version,
-            precondition: precondition(input.if_match.as_ref(), None),
-            bypass_governance: false,
+            condition: DeleteCondition {
+                if_match: input.if_match.as_ref().map(etag_condition),
+                if_modified_s: input.if_match_last_modified_time.as_ref().map(unix_seconds),
+                if_size: input.if_match_size.map(i64::cast_unsigned),
+            },
+            bypass_governance,
             now_ms: now_ms(),
         };
         let hook = self.release();
         let deleted = self.catalog.delete_version(delete, hook).await.map_err(errors::catalog)?;
         Ok(S3Response::new(DeleteObjectOutput {
             delete_marker: deleted.delete_marker.then_some(true),
-            version_id: deleted.version.and_then(shown_version),
+            version_id: deleted.version.or(version).and_then(|id| shown_version(&bucket, id)),
             ..DeleteObjectOutput::default()
         }))
     }
@@ -65,16 +71,20 @@ impl S3Gateway {
             let version = check_key(object).and_then(|()| parse_version_id(object.version_id.as_deref()));
             let allowed = version
                 .and_then(|version| gate.check(deletion(version), About::Key(&object.key)).map(|()| version));
-            places.push(allowed.map(|version| {
+            let allowed = allowed.and_then(|version| {
+                Ok((version, may_bypass(&gate, input.bypass_governance_retention, &object.key)?))
+            });
+            places.push(allowed.map(|(version, bypass_governance)| {
                 deletes.push(DeleteVersion {
                     bucket: bucket.id,
                     key: object.key.clone().into_bytes(),
                     version,
-                    precondition: precondition(
-                        object.e_tag.clone().map(s3s::dto::ETagCondition::ETag).as_ref(),
-                        None,
-                    ),
-                    bypass_governance: false,
+                    condition: DeleteCondition {
+                        if_match: object.e_tag.clone().map(|etag| etag_condition(&ETagCondition::ETag(etag))),
+                        if_modified_s: object.last_modified_time.as_ref().map(unix_seconds),
+                        if_size: object.size.map(i64::cast_unsigned),
+                    },
+                    bypass_governance,
                     now_ms,
                 });
             }));
@@ -82,13 +92,19 @@ impl S3Gateway {
         let hook = self.release();
         let results = self.catalog.delete_versions(deletes, hook).await.map_err(errors::catalog)?;
         let quiet = input.delete.quiet.unwrap_or(false);
-        Ok(S3Response::new(report(objects, places, results, quiet)))
+        Ok(S3Response::new(report(&bucket, objects, places, results, quiet)))
     }
 }
 
 /// What a deletion is called: naming a version destroys it, not naming one may only hide it.
 fn deletion(version: Option<VersionId>) -> Action {
     if version.is_some() { Action::DeleteObjectVersion } else { Action::DeleteObject }
+}
+
+/// Whether the request asks to bypass governance, and the caller may. Who may not is still not refused what needs no
+/// bypass.
+fn may_bypass(gate: &Gate<'_>, asked: Option<bool>, key: &str) -> S3Result<bool> {
+    Ok(asked == Some(true) && gate.allows(Action::BypassGovernanceRetention, About::Key(key))?)
 }
 
 fn check_key(object: &ObjectIdentifier) -> S3Result<()> {
@@ -101,6 +117,7 @@ fn check_key(object: &ObjectIdentifier) -> S3Result<()> {
 
 /// One line for each key asked, in that order: `places` says which were tried, `results` how those went.
 fn report(
+    bucket: &Bucket,
     objects: Vec<ObjectIdentifier>,
     places: Vec<S3Result<()>>,
     results: Vec<Result<Deleted, CatalogError>>,
@@ -114,7 +131,7 @@ fn report(
             result.map_err(errors::catalog)
         });
         match result {
-            Ok(done) if !quiet => deleted.push(shown(object, done)),
+            Ok(done) if !quiet => deleted.push(shown(bucket, object, done)),
             Ok(_) => {}
             Err(error) => failed.push(shown_error(object, &error)),
         }
@@ -122,15 +139,14 @@ fn report(
     DeleteObjectsOutput { deleted: Some(deleted), errors: Some(failed), ..DeleteObjectsOutput::default() }
 }
 
-fn shown(object: ObjectIdentifier, done: Deleted) -> DeletedObject {
-    let version = done.version.and_then(shown_version);
-    let (version_id, marker) =
-        if done.delete_marker { (object.version_id, version) } else { (version, None) };
+/// `version_id` repeats what the request named, whether it was there or not.
+fn shown(bucket: &Bucket, object: ObjectIdentifier, done: Deleted) -> DeletedObject {
+    let marker = done.version.filter(|_| done.delete_marker);
     DeletedObject {
         delete_marker: done.delete_marker.then_some(true),
-        delete_marker_version_id: marker,
+        delete_marker_version_id: marker.and_then(|id| shown_version(bucket, id)),
         key: Some(object.key),
-        version_id,
+        version_id: object.version_id,
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod attributes;
 mod auth;
+mod beside;
 mod buckets;
 mod caller;
 pub mod checksums;
@@ -19,17 +20,21 @@ mod gate;
 mod hosts;
 mod lifecycle;
 mod list;
+mod lock;
 mod multipart;
 mod objects;
 mod put;
 mod ranges;
 mod service;
+mod tagging;
+mod tags;
 mod unconfigured;
+mod versioning;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use datamesh_accounts::{Accounts, Keyring};
-use datamesh_catalog::{Bucket, Catalog, Version, VersionId};
+use datamesh_catalog::{Bucket, Catalog, Version, VersionId, Versioning};
 use datamesh_policy::{Action, Level};
 use s3s::dto::{ETag, Owner, StorageClass, Timestamp};
 use s3s::{S3Result, s3_error};
@@ -81,8 +86,13 @@ fn strong(etag: &str) -> Option<ETag> {
     Some(ETag::Strong(etag.to_owned()))
 }
 
-/// The version id to show: an unversioned bucket's answers name none.
-fn shown_version(id: VersionId) -> Option<String> {
+/// The id of a version that is read: an unversioned bucket's answers name none.
+fn shown_version(bucket: &Bucket, id: VersionId) -> Option<String> {
+    (bucket.versioning != Versioning::Unversioned).then(|| id.to_string())
+}
+
+/// The id of a version that was written: S3 names it only while versioning is enabled.
+fn written_version(id: VersionId) -> Option<String> {
     match id {
         VersionId::Null => None,
         numbered @ VersionId::Numbered(_) => Some(numbered.to_string()),

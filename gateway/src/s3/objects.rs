@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use datamesh_catalog::{StoredContent, Version};
+use datamesh_catalog::{StoredContent, Version, VersionMeta};
 use datamesh_policy::Action;
 use s3s::dto::{
     ChecksumMode, ChecksumType, GetObjectAttributesInput, GetObjectAttributesOutput,
     GetObjectAttributesParts, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput,
-    ObjectAttributes, ObjectPart, StorageClass, StreamingBlob,
+    ObjectAttributes, ObjectLockLegalHoldStatus, ObjectPart, StorageClass, StreamingBlob,
 };
 use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
@@ -15,6 +15,8 @@ use super::attributes::Attributes;
 use super::caller::Caller;
 use super::checksums::{StoredChecksum, show_checksum};
 use super::conditions::ReadConditions;
+use super::lock::shown_retention;
+use super::tags::TagSet;
 use super::{S3Gateway, errors, ranges, shown_class, shown_version, strong, timestamp};
 
 /// What S3 gives a version that was written without a `Content-Type`.
@@ -34,7 +36,7 @@ struct Selection {
 
 /// Fills in what `GetObject` and `HeadObject` answer alike.
 macro_rules! describe {
-    ($output:expr, $version:expr, $attributes:expr, $selection:expr) => {{
+    ($output:expr, $bucket:expr, $version:expr, $attributes:expr, $selection:expr) => {{
         let output = &mut $output;
         let (version, attributes, selection): (&Version, Attributes, &Selection) =
             ($version, $attributes, &$selection);
@@ -45,7 +47,7 @@ macro_rules! describe {
         output.parts_count = selection.parts_count.map(i32::from);
         output.e_tag = strong(&version.etag);
         output.last_modified = Some(timestamp(version.modified_ms));
-        output.version_id = shown_version(version.id);
+        output.version_id = shown_version($bucket, version.id);
         output.storage_class = shown_class(&version.storage_class);
         output.metadata = attributes.metadata_dto();
         output.content_type =
@@ -56,6 +58,12 @@ macro_rules! describe {
         output.cache_control = attributes.cache_control;
         output.expires = attributes.expires;
         output.website_redirect_location = attributes.website_redirect;
+        if version.meta != VersionMeta::NONE {
+            output.tag_count = tag_count(&version.meta)?;
+            output.object_lock_legal_hold_status = shown_hold(&version.meta);
+            (output.object_lock_mode, output.object_lock_retain_until_date) =
+                version.meta.retention.as_ref().map(shown_retention).unzip();
+        }
         if let Some(checksum) = &selection.checksum {
             output.checksum_type = Some(ChecksumType::from_static(checksum.kind.name()));
             show_checksum!(output, Some(checksum));
@@ -94,7 +102,7 @@ impl S3Gateway {
             None => StreamingBlob::from(Body::http_body_unsync(body)),
         };
         let mut output = GetObjectOutput { body: Some(blob), ..GetObjectOutput::default() };
-        describe!(output, &version, attributes, selection);
+        describe!(output, &bucket, &version, attributes, selection);
         output.expiration = self.expiration_of(&bucket, &version, input.version_id.as_deref()).await?;
         Ok(S3Response::new(output))
     }
@@ -122,7 +130,7 @@ impl S3Gateway {
         let selection =
             self.select(&version, input.range, input.part_number, &attributes, wants_checksum).await?;
         let mut output = HeadObjectOutput::default();
-        describe!(output, &version, attributes, selection);
+        describe!(output, &bucket, &version, attributes, selection);
         output.expiration = self.expiration_of(&bucket, &version, input.version_id.as_deref()).await?;
         Ok(S3Response::new(output))
     }
@@ -193,7 +201,7 @@ impl S3Gateway {
         let input = &req.input;
         let name = (input.bucket.as_str(), input.key.as_str());
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let (_, version) = self
+        let (bucket, version) = self
             .version(&caller, name, input.version_id.as_deref(), Action::GetObjectAttributes, expected_owner)
             .await?;
         let attributes = Attributes::decode(&version.attributes)?;
@@ -202,7 +210,7 @@ impl S3Gateway {
         let asks = |name: &str| asked().any(|asked| asked.trim() == name);
         let mut output = GetObjectAttributesOutput {
             last_modified: Some(timestamp(version.modified_ms)),
-            version_id: shown_version(version.id),
+            version_id: shown_version(&bucket, version.id),
             ..GetObjectAttributesOutput::default()
         };
         if asks(ObjectAttributes::ETAG) {
@@ -254,6 +262,16 @@ impl S3Gateway {
             total_parts_count: Some(i32::from(count)),
         }))
     }
+}
+
+/// How many tags a version has, unless it has none.
+fn tag_count(meta: &VersionMeta) -> S3Result<Option<i32>> {
+    let tags = TagSet::decode(meta.tags.as_deref())?;
+    Ok(i32::try_from(tags.len()).ok().filter(|count| *count > 0))
+}
+
+fn shown_hold(meta: &VersionMeta) -> Option<ObjectLockLegalHoldStatus> {
+    meta.legal_hold.then(|| ObjectLockLegalHoldStatus::from_static(ObjectLockLegalHoldStatus::ON))
 }
 
 fn wants_checksum(mode: Option<&ChecksumMode>) -> bool {

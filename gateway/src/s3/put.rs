@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datamesh_catalog::{Bucket, PutVersion, VersionMeta};
+use datamesh_catalog::{Bucket, PutVersion};
 use datamesh_db::CommitHook;
 use datamesh_policy::Action;
 use s3s::dto::{
@@ -11,10 +11,11 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, TrailingHeaders, s3_error};
 
 use super::attributes::{Attributes, attributes_of};
+use super::beside::asked_meta;
 use super::caller::Caller;
 use super::checksums::{Algorithm, Declared, Kind, StoredChecksum, parse_content_md5, show_checksum};
 use super::conditions::precondition;
-use super::{S3Gateway, errors, now_ms, shown_version, strong};
+use super::{S3Gateway, errors, now_ms, strong, written_version};
 use crate::ingest::{Destination, Ingested};
 
 /// What a client says of a body, to be verified once it has been read.
@@ -70,6 +71,7 @@ impl S3Gateway {
         let promise =
             Promise::new(input.content_length, input.content_md5.as_deref(), checksum, req.trailing_headers)?;
         let class = self.classes.choose(input.storage_class.as_ref())?;
+        let meta = self.new_meta(&caller, (&bucket, &input.key), asked_meta!(input)).await?;
         let attributes = attributes_of!(input)?;
         let condition = precondition(input.if_match.as_ref(), input.if_none_match.as_ref());
         let hook = self.reserve(&bucket, promise.len, 1).await?;
@@ -86,7 +88,7 @@ impl S3Gateway {
             etag: etag.clone(),
             storage_class: class.name.clone(),
             attributes: Attributes { checksum: Some(checksum.clone()), ..attributes }.encode(),
-            meta: VersionMeta::NONE,
+            meta,
             now_ms: now_ms(),
         };
         let expiration =
@@ -95,7 +97,7 @@ impl S3Gateway {
         ingested.pending.committed();
         let mut output = PutObjectOutput {
             e_tag: strong(&etag),
-            version_id: shown_version(committed.version),
+            version_id: written_version(committed.version),
             expiration,
             checksum_type: Some(ChecksumType::from_static(checksum.kind.name())),
             server_side_encryption: input.server_side_encryption.take(),
@@ -152,10 +154,6 @@ pub(super) fn hex(md5: [u8; 16]) -> String {
 fn check_supported(input: &PutObjectInput) -> S3Result<()> {
     check_acl(input.acl.as_ref())?;
     check_encryption(input.server_side_encryption.as_ref(), input.sse_customer_algorithm.as_deref())?;
-    check_lock(input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some())?;
-    if input.tagging.as_deref().is_some_and(|tags| !tags.is_empty()) {
-        return Err(s3_error!(NotImplemented, "Object tags are not implemented yet."));
-    }
     if input.write_offset_bytes.is_some() {
         return Err(s3_error!(NotImplemented, "Appending is not implemented."));
     }
@@ -182,12 +180,4 @@ pub(super) fn check_encryption(sse: Option<&ServerSideEncryption>, customer: Opt
         return Ok(());
     }
     Err(s3_error!(NotImplemented, "Only server-side encryption with AES256 is implemented."))
-}
-
-/// Object lock is a promise that cannot be kept yet.
-pub(super) fn check_lock(asked: bool) -> S3Result<()> {
-    if asked {
-        return Err(s3_error!(InvalidRequest, "Bucket is missing Object Lock Configuration"));
-    }
-    Ok(())
 }

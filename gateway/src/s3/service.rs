@@ -4,32 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use s3s::config::{S3Config, StaticConfigProvider};
-use s3s::dto::{
-    AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
-    CompleteMultipartUploadOutput, CopyObjectInput, CopyObjectOutput, CreateBucketInput, CreateBucketOutput,
-    CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteBucketInput, DeleteBucketLifecycleInput,
-    DeleteBucketLifecycleOutput, DeleteBucketOutput, DeleteObjectInput, DeleteObjectOutput,
-    DeleteObjectsInput, DeleteObjectsOutput, GetBucketAccelerateConfigurationInput,
-    GetBucketAccelerateConfigurationOutput, GetBucketAclInput, GetBucketAclOutput, GetBucketCorsInput,
-    GetBucketCorsOutput, GetBucketEncryptionInput, GetBucketEncryptionOutput,
-    GetBucketLifecycleConfigurationInput, GetBucketLifecycleConfigurationOutput, GetBucketLocationInput,
-    GetBucketLocationOutput, GetBucketLoggingInput, GetBucketLoggingOutput,
-    GetBucketNotificationConfigurationInput, GetBucketNotificationConfigurationOutput,
-    GetBucketOwnershipControlsInput, GetBucketOwnershipControlsOutput, GetBucketPolicyInput,
-    GetBucketPolicyOutput, GetBucketPolicyStatusInput, GetBucketPolicyStatusOutput,
-    GetBucketReplicationInput, GetBucketReplicationOutput, GetBucketRequestPaymentInput,
-    GetBucketRequestPaymentOutput, GetBucketTaggingInput, GetBucketTaggingOutput, GetBucketVersioningInput,
-    GetBucketVersioningOutput, GetBucketWebsiteInput, GetBucketWebsiteOutput, GetObjectAclInput,
-    GetObjectAclOutput, GetObjectAttributesInput, GetObjectAttributesOutput, GetObjectInput,
-    GetObjectLegalHoldInput, GetObjectLegalHoldOutput, GetObjectLockConfigurationInput,
-    GetObjectLockConfigurationOutput, GetObjectOutput, GetObjectRetentionInput, GetObjectRetentionOutput,
-    GetObjectTaggingInput, GetObjectTaggingOutput, GetPublicAccessBlockInput, GetPublicAccessBlockOutput,
-    HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput,
-    ListBucketsOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectsInput,
-    ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput,
-    PutBucketLifecycleConfigurationInput, PutBucketLifecycleConfigurationOutput, PutObjectInput,
-    PutObjectOutput, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
-};
+use s3s::dto;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3, S3Request, S3Response, S3Result};
 
@@ -78,7 +53,7 @@ macro_rules! operations {
     ($($name:ident: $input:ident => $output:ident,)*) => {
         #[async_trait]
         impl S3 for S3Gateway {
-            $(async fn $name(&self, request: S3Request<$input>) -> S3Result<S3Response<$output>> {
+            $(async fn $name(&self, request: S3Request<dto::$input>) -> S3Result<S3Response<dto::$output>> {
                 let trace = request.extensions.get::<Arc<RequestTrace>>().cloned();
                 let result = S3Gateway::$name(self, request).await;
                 if let (Err(error), Some(trace)) = (&result, trace)
@@ -100,7 +75,9 @@ operations! {
     create_multipart_upload: CreateMultipartUploadInput => CreateMultipartUploadOutput,
     delete_bucket: DeleteBucketInput => DeleteBucketOutput,
     delete_bucket_lifecycle: DeleteBucketLifecycleInput => DeleteBucketLifecycleOutput,
+    delete_bucket_tagging: DeleteBucketTaggingInput => DeleteBucketTaggingOutput,
     delete_object: DeleteObjectInput => DeleteObjectOutput,
+    delete_object_tagging: DeleteObjectTaggingInput => DeleteObjectTaggingOutput,
     delete_objects: DeleteObjectsInput => DeleteObjectsOutput,
     get_bucket_accelerate_configuration:
         GetBucketAccelerateConfigurationInput => GetBucketAccelerateConfigurationOutput,
@@ -133,12 +110,19 @@ operations! {
     head_object: HeadObjectInput => HeadObjectOutput,
     list_buckets: ListBucketsInput => ListBucketsOutput,
     list_multipart_uploads: ListMultipartUploadsInput => ListMultipartUploadsOutput,
+    list_object_versions: ListObjectVersionsInput => ListObjectVersionsOutput,
     list_objects: ListObjectsInput => ListObjectsOutput,
     list_objects_v2: ListObjectsV2Input => ListObjectsV2Output,
     list_parts: ListPartsInput => ListPartsOutput,
     put_bucket_lifecycle_configuration:
         PutBucketLifecycleConfigurationInput => PutBucketLifecycleConfigurationOutput,
+    put_bucket_tagging: PutBucketTaggingInput => PutBucketTaggingOutput,
+    put_bucket_versioning: PutBucketVersioningInput => PutBucketVersioningOutput,
     put_object: PutObjectInput => PutObjectOutput,
+    put_object_legal_hold: PutObjectLegalHoldInput => PutObjectLegalHoldOutput,
+    put_object_lock_configuration: PutObjectLockConfigurationInput => PutObjectLockConfigurationOutput,
+    put_object_retention: PutObjectRetentionInput => PutObjectRetentionOutput,
+    put_object_tagging: PutObjectTaggingInput => PutObjectTaggingOutput,
     upload_part: UploadPartInput => UploadPartOutput,
     upload_part_copy: UploadPartCopyInput => UploadPartCopyOutput,
 }

@@ -13,18 +13,15 @@ use s3s::dto::{
     GetBucketOwnershipControlsInput, GetBucketOwnershipControlsOutput, GetBucketPolicyInput,
     GetBucketPolicyOutput, GetBucketPolicyStatusInput, GetBucketPolicyStatusOutput,
     GetBucketReplicationInput, GetBucketReplicationOutput, GetBucketRequestPaymentInput,
-    GetBucketRequestPaymentOutput, GetBucketTaggingInput, GetBucketTaggingOutput, GetBucketWebsiteInput,
-    GetBucketWebsiteOutput, GetObjectAclInput, GetObjectAclOutput, GetObjectLegalHoldInput,
-    GetObjectLegalHoldOutput, GetObjectLockConfigurationInput, GetObjectLockConfigurationOutput,
-    GetObjectRetentionInput, GetObjectRetentionOutput, GetObjectTaggingInput, GetObjectTaggingOutput,
-    GetPublicAccessBlockInput, GetPublicAccessBlockOutput, Grant, Grantee, ObjectOwnership,
-    OwnershipControls, OwnershipControlsRule, Payer, Permission, ServerSideEncryption,
+    GetBucketRequestPaymentOutput, GetBucketWebsiteInput, GetBucketWebsiteOutput, GetObjectAclInput,
+    GetObjectAclOutput, GetPublicAccessBlockInput, GetPublicAccessBlockOutput, Grant, Grantee,
+    ObjectOwnership, OwnershipControls, OwnershipControlsRule, Payer, Permission, ServerSideEncryption,
     ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule, Type,
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
 use super::caller::Caller;
-use super::{S3Gateway, owner, shown_version};
+use super::{S3Gateway, owner};
 
 /// An answer about a bucket, once the bucket is there and its owner asks.
 macro_rules! about_bucket {
@@ -88,12 +85,8 @@ about_bucket! {
         |_bucket| Err(s3_error!(ReplicationConfigurationNotFoundError));
     get_bucket_request_payment: GetBucketRequestPaymentInput => GetBucketRequestPaymentOutput by GetBucketRequestPayment =
         |_bucket| Ok(GetBucketRequestPaymentOutput { payer: Some(Payer::from_static(Payer::BUCKET_OWNER)) });
-    get_bucket_tagging: GetBucketTaggingInput => GetBucketTaggingOutput by GetBucketTagging =
-        |_bucket| Err(s3_error!(NoSuchTagSet));
     get_bucket_website: GetBucketWebsiteInput => GetBucketWebsiteOutput by GetBucketWebsite =
         |_bucket| Err(s3_error!(NoSuchWebsiteConfiguration));
-    get_object_lock_configuration: GetObjectLockConfigurationInput => GetObjectLockConfigurationOutput by GetBucketObjectLockConfiguration =
-        |_bucket| Err(s3_error!(ObjectLockConfigurationNotFoundError));
     get_public_access_block: GetPublicAccessBlockInput => GetPublicAccessBlockOutput by GetBucketPublicAccessBlock = |_bucket| Err(none(
         "NoSuchPublicAccessBlockConfiguration",
         "The public access block configuration was not found",
@@ -106,24 +99,13 @@ about_object! {
         owner: Some(owner(bucket.account)),
         ..GetObjectAclOutput::default()
     });
-    get_object_legal_hold: GetObjectLegalHoldInput => GetObjectLegalHoldOutput by GetObjectLegalHold =
-        |_bucket, _version| Err(no_lock());
-    get_object_retention: GetObjectRetentionInput => GetObjectRetentionOutput by GetObjectRetention =
-        |_bucket, _version| Err(no_lock());
-    get_object_tagging: GetObjectTaggingInput => GetObjectTaggingOutput by GetObjectTagging = |_bucket, version| {
-        Ok(GetObjectTaggingOutput { tag_set: Vec::new(), version_id: shown_version(version.id) })
-    };
 }
 
 /// A "there is none" that the protocol library has no name for.
-fn none(code: &'static str, message: &'static str) -> S3Error {
+pub(super) fn none(code: &'static str, message: &'static str) -> S3Error {
     let mut error = S3Error::with_message(S3ErrorCode::Custom(code.into()), message);
     error.set_status_code(StatusCode::NOT_FOUND);
     error
-}
-
-fn no_lock() -> S3Error {
-    none("NoSuchObjectLockConfiguration", "The specified object does not have a ObjectLock configuration")
 }
 
 fn full_control(account: datamesh_types::AccountId) -> Grant {

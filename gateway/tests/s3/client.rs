@@ -44,6 +44,14 @@ impl Reply {
         Some(rest.split_once(&format!("</{name}>"))?.0.to_owned())
     }
 
+    /// The texts inside all elements of that name.
+    pub fn elements(&self, name: &str) -> Vec<String> {
+        let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+        let text = self.text();
+        let rests = text.split(&open).skip(1);
+        rests.map(|rest| rest.split_once(&close).unwrap().0.to_owned()).collect()
+    }
+
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text());
         self
@@ -148,6 +156,10 @@ impl Client {
 
     pub async fn put(&self, target: &str, body: &[u8]) -> Reply {
         self.send("PUT", target, &[], body).await
+    }
+
+    pub async fn head(&self, target: &str) -> Reply {
+        self.send("HEAD", target, &[], b"").await
     }
 
     pub async fn delete(&self, target: &str) -> Reply {

@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::{Fixture, tick};
 use crate::list::{ListCost, list};
-use crate::{CatalogError, DeleteVersion, ListPage, ListQuery, Precondition};
+use crate::{CatalogError, DeleteCondition, DeleteVersion, ListPage, ListQuery};
 
 type Keys = BTreeSet<Vec<u8>>;
 
@@ -204,7 +204,7 @@ async fn a_common_prefix_disappears_with_its_last_key() {
             bucket: fixture.bucket.id,
             key: key.into(),
             version: None,
-            precondition: Precondition::NONE,
+            condition: DeleteCondition::NONE,
             bypass_governance: false,
             now_ms: tick(),
         });

@@ -7,8 +7,8 @@ use datamesh_types::AccountId;
 
 use super::{Fixture, tick};
 use crate::{
-    CatalogError, CompleteUpload, Content, CopyVersion, CreateUpload, DeleteVersion, Precondition, Retention,
-    RetentionMode, Version, VersionId, VersionMeta, Versioning,
+    CatalogError, CompleteUpload, Content, CopyVersion, CreateUpload, DeleteCondition, DeleteVersion,
+    Precondition, Retention, RetentionMode, Version, VersionId, VersionMeta, Versioning,
 };
 
 fn meta() -> VersionMeta {
@@ -38,7 +38,7 @@ impl Fixture {
             bucket: self.bucket.id,
             key: version.key.clone(),
             version: Some(version.id),
-            precondition: Precondition::NONE,
+            condition: DeleteCondition::NONE,
             bypass_governance,
             now_ms,
         };
@@ -178,7 +178,7 @@ async fn among_several_deletions_only_the_locked_one_fails() {
             bucket: fixture.bucket.id,
             key: version.key.clone(),
             version: Some(version.id),
-            precondition: Precondition::NONE,
+            condition: DeleteCondition::NONE,
             bypass_governance: true,
             now_ms: tick(),
         });

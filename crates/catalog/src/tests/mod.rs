@@ -10,6 +10,7 @@ mod migration;
 mod model;
 mod preconditions;
 mod uploads;
+mod version_listing;
 mod versions;
 
 use std::collections::BTreeSet;
@@ -21,8 +22,8 @@ use datamesh_types::{AccountId, ChunkId, DomainId, GroupId, Location, SealedId};
 
 use crate::{
     Bucket, Catalog, CatalogError, Committed, CompletedPart, Content, CreateBucket, CreateUpload,
-    DeleteVersion, Finding, ManifestContent, ManifestEntry, Precondition, PutPart, PutVersion, UploadId,
-    Version,
+    DeleteCondition, DeleteVersion, Finding, ManifestContent, ManifestEntry, Precondition, PutPart,
+    PutVersion, UploadId, Version,
 };
 
 /// Sums usage in the database, as accounts do.
@@ -170,7 +171,7 @@ impl Fixture {
             bucket: self.bucket.id,
             key: key.to_vec(),
             version: None,
-            precondition: Precondition::NONE,
+            condition: DeleteCondition::NONE,
             bypass_governance: false,
             now_ms: tick(),
         };

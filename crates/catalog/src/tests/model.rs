@@ -13,8 +13,8 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::{BACKEND, Fixture, new_chunk, size_of, tick};
 use crate::{
-    CatalogError, CompleteUpload, Content, CopyVersion, DeleteVersion, ManifestAppend, ManifestEntry,
-    Precondition, VersionId, Versioning,
+    CatalogError, CompleteUpload, Content, CopyVersion, DeleteCondition, DeleteVersion, ManifestAppend,
+    ManifestEntry, Precondition, VersionId, Versioning,
 };
 
 #[derive(Debug, Clone)]
@@ -230,7 +230,7 @@ impl Model {
             bucket: fixture.bucket.id,
             key: vec![key],
             version: None,
-            precondition: Precondition::NONE,
+            condition: DeleteCondition::NONE,
             bypass_governance: false,
             now_ms: tick(),
         };
@@ -252,7 +252,7 @@ impl Model {
             bucket: fixture.bucket.id,
             key: vec![key],
             version: Some(id),
-            precondition: Precondition::NONE,
+            condition: DeleteCondition::NONE,
             bypass_governance: false,
             now_ms: tick(),
         };
@@ -423,7 +423,7 @@ impl Model {
                     bucket: fixture.bucket.id,
                     key: vec![key],
                     version: Some(id),
-                    precondition: Precondition::NONE,
+                    condition: DeleteCondition::NONE,
                     bypass_governance: false,
                     now_ms: tick(),
                 };

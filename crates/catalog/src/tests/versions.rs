@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datamesh_testkit::for_each_engine;
 
 use super::{Fixture, tick};
-use crate::{DeleteVersion, ListQuery, Precondition, StoredContent, VersionId, Versioning};
+use crate::{DeleteCondition, DeleteVersion, ListQuery, StoredContent, VersionId, Versioning};
 
 #[tokio::test]
 async fn an_object_comes_back_as_it_was_put() {
@@ -54,7 +54,7 @@ async fn a_delete_marker_hides_and_its_removal_restores() {
                 bucket: fixture.bucket.id,
                 key: b"k".to_vec(),
                 version: Some(id),
-                precondition: Precondition::NONE,
+                condition: DeleteCondition::NONE,
                 bypass_governance: false,
                 now_ms: tick(),
             };

@@ -16,7 +16,7 @@ use crate::s3::caller::Caller;
 use crate::s3::checksums::{self, Algorithm, StoredChecksum, show_checksum};
 use crate::s3::conditions::precondition;
 use crate::s3::put::hex;
-use crate::s3::{S3Gateway, errors, now_ms, shown_version, strong};
+use crate::s3::{S3Gateway, errors, now_ms, strong, written_version};
 
 /// S3's limit on every part but the last, in bytes.
 const PART_LEN_MIN: u64 = 5 << 20;
@@ -69,7 +69,7 @@ impl S3Gateway {
             bucket: Some(bucket.name),
             key: Some(input.key),
             e_tag: strong(&committed.etag),
-            version_id: shown_version(committed.version),
+            version_id: written_version(committed.version),
             checksum_type: checksum.as_ref().map(|checksum| ChecksumType::from_static(checksum.kind.name())),
             ..CompleteMultipartUploadOutput::default()
         };

@@ -16,10 +16,11 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::attributes::{Attributes, PlannedChecksum, attributes_of};
+use super::beside::asked_meta;
 use super::caller::Caller;
 use super::checksums::{Algorithm, Kind, StoredChecksum};
 use super::gate::About;
-use super::put::{check_acl, check_encryption, check_lock};
+use super::put::{check_acl, check_encryption};
 use super::{S3Gateway, errors, now_ms};
 
 /// S3's limit on part numbers.
@@ -116,10 +117,7 @@ impl S3Gateway {
             .await?;
         check_acl(input.acl.as_ref())?;
         check_encryption(input.server_side_encryption.as_ref(), input.sse_customer_algorithm.as_deref())?;
-        check_lock(input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some())?;
-        if input.tagging.as_deref().is_some_and(|tags| !tags.is_empty()) {
-            return Err(s3_error!(NotImplemented, "Object tags are not implemented yet."));
-        }
+        let meta = self.new_meta(&caller, (&bucket, &input.key), asked_meta!(input)).await?;
         let planned = plan_checksum(input)?;
         let class = self.classes.choose(input.storage_class.as_ref())?;
         let attributes = Attributes { planned: Some(planned), ..attributes_of!(input)? };
@@ -128,7 +126,7 @@ impl S3Gateway {
             key: input.key.clone().into_bytes(),
             storage_class: class.name.clone(),
             attributes: attributes.encode(),
-            meta: datamesh_catalog::VersionMeta::NONE,
+            meta,
             now_ms: now_ms(),
         };
         let upload = self.catalog.create_upload(create).await.map_err(errors::catalog)?;

@@ -104,7 +104,7 @@ impl S3Gateway {
         show_checksum!(result, checksum.as_ref().filter(|_| planned.declared));
         Ok(S3Response::new(UploadPartCopyOutput {
             copy_part_result: Some(result),
-            copy_source_version_id: shown_version(source.version.id),
+            copy_source_version_id: shown_version(&source.bucket, source.version.id),
             ..UploadPartCopyOutput::default()
         }))
     }
