@@ -142,7 +142,7 @@ async fn a_held_version_cannot_be_removed_but_a_marker_may_hide_it() {
         let until_ms = 10_000_000;
         let version = fixture.put_with(b"k", VersionMeta::NONE).await;
         let retain =
-            |mode| catalog.set_version_retention(&version, Some(Retention { mode, until_ms }), false, 0);
+            |mode| catalog.set_version_retention(&version, Some(Retention { mode, until_ms }), true, 0);
         let locked = |result| assert!(matches!(result, Err(CatalogError::Locked)), "{result:?}");
         retain(RetentionMode::Governance).await.unwrap();
         locked(fixture.remove(&version, false, until_ms - 1).await);

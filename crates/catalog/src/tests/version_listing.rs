@@ -76,7 +76,7 @@ async fn list_all(fixture: &Fixture, mut query: VersionListQuery) -> (Vec<Listed
         versions.extend(page.versions);
         prefixes.extend(page.common_prefixes);
         let Some((after, after_version)) = page.next else { return (versions, prefixes) };
-        assert!(after > query.after || after_version != query.after_version, "a page makes progress");
+        assert_ne!((&after, after_version), (&query.after, query.after_version), "a page makes progress");
         (query.after, query.after_version) = (after, after_version);
     }
 }
