@@ -1,7 +1,9 @@
 //! `key`: access keys.
 
+use std::path::{Path, PathBuf};
+
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::exit::Failure;
@@ -20,6 +22,20 @@ pub enum Verb {
         /// The secret to import.
         #[arg(long, requires = "access_key_id")]
         secret_access_key: Option<String>,
+        /// A file with the policy that narrows the key down, JSON. Without one the key may do what its account may.
+        #[arg(long)]
+        policy: Option<PathBuf>,
+    },
+    /// Replaces the policy that narrows a key down, or removes it. Takes effect within 5 s.
+    Policy {
+        /// The key.
+        access_key_id: String,
+        /// A file with the policy, JSON.
+        #[arg(long, required_unless_present = "none", conflicts_with = "none")]
+        file: Option<PathBuf>,
+        /// Removes the policy: the key may do what its account may.
+        #[arg(long)]
+        none: bool,
     },
     /// Lists an account's keys.
     List {
@@ -36,16 +52,35 @@ pub enum Verb {
 /// Runs one verb.
 pub async fn run(verb: &Verb, client: &Client, output: Output) -> Result<(), Failure> {
     match verb {
-        Verb::Create { user, access_key_id, secret_access_key } => {
-            let body = json!({ "access_key_id": access_key_id, "secret_access_key": secret_access_key });
+        Verb::Create { user, access_key_id, secret_access_key, policy } => {
+            let policy = policy.as_deref().map(read_policy).transpose()?;
+            let body = json!({
+                "access_key_id": access_key_id, "secret_access_key": secret_access_key, "policy": policy,
+            });
             output.json(&client.post(&["users", user, "keys"], &body).await?);
+        }
+        Verb::Policy { access_key_id, file, none: _ } => {
+            let policy = file.as_deref().map(read_policy).transpose()?;
+            let body = json!({ "policy": policy });
+            output.fields(&client.put(&["keys", access_key_id, "policy"], &body).await?);
         }
         Verb::List { user } => output.rows(
             &client.get(&["users", user, "keys"]).await?,
             "/keys",
-            &[("KEY", "/access_key_id"), ("STATUS", "/status"), ("CREATED", "/created")],
+            &[
+                ("KEY", "/access_key_id"),
+                ("STATUS", "/status"),
+                ("LIMITED", "/limited"),
+                ("CREATED", "/created"),
+            ],
         ),
         Verb::Revoke { access_key_id } => output.fields(&client.delete(&["keys", access_key_id]).await?),
     }
     Ok(())
+}
+
+fn read_policy(path: &Path) -> Result<Value, Failure> {
+    let failed = |reason: String| Failure::Usage { message: format!("{}: {reason}", path.display()) };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| failed(error.to_string()))
 }

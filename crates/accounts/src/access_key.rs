@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datamesh_db::{Tx, Value};
+use datamesh_policy::Policy;
 use datamesh_types::{AccountId, DomainId};
 
 use crate::cache::Cache;
@@ -49,10 +50,12 @@ pub struct AccessKeyInfo {
     pub status: KeyStatus,
     /// When it was made, milliseconds since 1970.
     pub created_at_ms: u64,
+    /// The text of the policy that narrows it down.
+    pub policy: Option<String>,
 }
 
 /// Who signs with a key, and with what.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Credential {
     /// The key.
     pub access_key_id: String,
@@ -64,6 +67,8 @@ pub struct Credential {
     pub name: String,
     /// Its dedup domain.
     pub domain: DomainId,
+    /// What narrows the key down, within what its account may do.
+    pub policy: Option<Policy>,
     /// The secret that signs its requests.
     pub secret: Secret,
 }
@@ -114,7 +119,7 @@ impl Accounts {
     }
 
     async fn load(&self, access_key_id: &str) -> Result<Option<Arc<Credential>>, AccountsError> {
-        const FIND: &str = "SELECT k.account, a.domain, k.sealed, a.name FROM access_key k
+        const FIND: &str = "SELECT k.account, a.domain, k.sealed, a.name, k.policy FROM access_key k
             JOIN account a ON a.id = k.account WHERE k.id = $1 AND k.revoked_at_ms IS NULL";
         let params = [Value::from(access_key_id)];
         let row = self
@@ -129,11 +134,14 @@ impl Accounts {
         let secret = self.keyring().kek().open(&name, row.blob(2)?)?;
         let secret = std::str::from_utf8(&secret).map_err(|_| AccountsError::Damaged { name })?;
         let account = AccountId(row.bytes(0)?);
+        // A key whose policy is not understood may do nothing, rather than everything.
+        let policy = row.opt_text(4)?.map(|text| Policy::for_identity(text, Policy::KEY_LEN_MAX));
         Ok(Some(Arc::new(Credential {
             access_key_id: access_key_id.to_owned(),
             arn: format!("arn:aws:iam::{account}:user/{access_key_id}"),
             account,
             name: row.text(3)?.to_owned(),
+            policy: policy.transpose()?,
             domain: DomainId(row.bytes(1)?),
             secret: Secret::new(secret.to_owned()),
         })))
@@ -148,11 +156,25 @@ impl Accounts {
         account: AccountId,
         explicit: Option<(String, String)>,
     ) -> Result<AccessKey, AccountsError> {
+        self.create_limited_key(account, explicit, None).await
+    }
+
+    /// Makes a key that a policy narrows down from the start.
+    ///
+    /// # Errors
+    /// As [`Accounts::create_key`]; [`AccountsError::InvalidPolicy`].
+    pub async fn create_limited_key(
+        &self,
+        account: AccountId,
+        explicit: Option<(String, String)>,
+        policy: Option<String>,
+    ) -> Result<AccessKey, AccountsError> {
+        check_policy(policy.as_deref())?;
         let (access_key_id, secret) = match explicit {
             Some(pair) => pair,
             None => (format!("AKIA{}", random_text::<16>(BASE32)?), random_text::<40>(BASE62)?),
         };
-        if !is_access_key_id(&access_key_id) {
+        if !is_access_key_id(&access_key_id) || Self::is_temporary(&access_key_id) {
             return Err(AccountsError::InvalidAccessKeyId);
         }
         if !(8..=128).contains(&secret.len()) || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -163,8 +185,8 @@ impl Accounts {
         let (id, now_ms) = (key.access_key_id.clone(), self.now_ms());
         self.db()
             .write(move |tx| {
-                let (id, sealed) = (id.clone(), sealed.clone());
-                Box::pin(insert(tx, account, id, sealed, now_ms))
+                let (id, sealed, policy) = (id.clone(), sealed.clone(), policy.clone());
+                Box::pin(insert(tx, account, id, sealed, policy, now_ms))
             })
             .await?;
         self.credentials().forget(&key.access_key_id);
@@ -174,7 +196,7 @@ impl Accounts {
     /// The keys of an account, in the order of their ids, the revoked ones too.
     pub async fn list_keys(&self, account: AccountId) -> Result<Vec<AccessKeyInfo>, AccountsError> {
         const LIST: &str =
-            "SELECT id, created_at_ms, revoked_at_ms FROM access_key WHERE account = $1 ORDER BY id";
+            "SELECT id, created_at_ms, revoked_at_ms, policy FROM access_key WHERE account = $1 ORDER BY id";
         let rows = self
             .db()
             .scan::<_, AccountsError, _>(move |tx| {
@@ -188,9 +210,37 @@ impl Accounts {
                 account,
                 status: if revoked { KeyStatus::Revoked } else { KeyStatus::Active },
                 created_at_ms: row.uint(1)?,
+                policy: row.opt_text(3)?.map(str::to_owned),
             })
         };
         rows.iter().map(info).collect()
+    }
+
+    /// Replaces or removes the policy that narrows a key down: at once on this gateway, within 5 s on every other.
+    ///
+    /// # Errors
+    /// [`AccountsError::NoSuchAccessKey`], [`AccountsError::InvalidPolicy`].
+    pub async fn set_key_policy(
+        &self,
+        access_key_id: &str,
+        policy: Option<String>,
+    ) -> Result<(), AccountsError> {
+        const SET: &str = "UPDATE access_key SET policy = $2 WHERE id = $1";
+        check_policy(policy.as_deref())?;
+        let params = [Value::from(access_key_id), policy.into()];
+        let changed = self
+            .db()
+            .write::<_, AccountsError, _>(move |tx| {
+                let params = params.clone();
+                Box::pin(async move { Ok(tx.execute(SET, &params).await?) })
+            })
+            .await;
+        // Also after an error: the outcome may be unknown.
+        self.credentials().forget(access_key_id);
+        match changed? {
+            0 => Err(AccountsError::NoSuchAccessKey { access_key_id: access_key_id.to_owned() }),
+            _ => Ok(()),
+        }
     }
 
     /// Revokes a key for good: at once on this gateway, within 5 s on every other. Doing so again is no error.
@@ -219,21 +269,27 @@ async fn insert(
     account: AccountId,
     id: String,
     sealed: Vec<u8>,
+    policy: Option<String>,
     now_ms: u64,
 ) -> Result<(), AccountsError> {
     let exists = tx.query_opt("SELECT 1 FROM account WHERE id = $1", &[account.into()]).await?;
     if exists.is_none() {
         return Err(AccountsError::NoSuchAccount { account });
     }
-    let params = [Value::from(&id), account.into(), sealed.into(), now_ms.into()];
+    let params = [Value::from(&id), account.into(), sealed.into(), now_ms.into(), policy.into()];
     let inserted = tx
         .execute(
-            "INSERT INTO access_key (id, account, sealed, created_at_ms) VALUES ($1, $2, $3, $4)
+            "INSERT INTO access_key (id, account, sealed, created_at_ms, policy) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT DO NOTHING",
             &params,
         )
         .await?;
     if inserted == 0 { Err(AccountsError::AccessKeyExists { access_key_id: id }) } else { Ok(()) }
+}
+
+fn check_policy(policy: Option<&str>) -> Result<(), AccountsError> {
+    policy.map(|text| Policy::for_identity(text, Policy::KEY_LEN_MAX)).transpose()?;
+    Ok(())
 }
 
 fn secret_name(access_key_id: &str) -> String {
@@ -245,11 +301,11 @@ fn is_access_key_id(id: &str) -> bool {
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
-const BASE32: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+pub(crate) const BASE32: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 /// Without the `+` and `/` of base64: such a secret needs no quoting anywhere. 40 characters are 238 bits.
 const BASE62: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-fn random_text<const LEN: usize>(alphabet: &[u8]) -> Result<String, AccountsError> {
+pub(crate) fn random_text<const LEN: usize>(alphabet: &[u8]) -> Result<String, AccountsError> {
     // Bytes past the last whole multiple of the alphabet's length would favour its first characters.
     let fair = 256 / alphabet.len() * alphabet.len();
     let mut text = String::with_capacity(LEN);

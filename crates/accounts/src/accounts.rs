@@ -5,12 +5,18 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use datamesh_db::Db;
-use datamesh_types::MIB;
+use datamesh_types::{AccountId, MIB};
+use tokio::sync::OnceCell;
 use tracing::warn;
 
 use crate::access_key::Credentials;
+use crate::cache::Cache;
 use crate::lease::Leases;
-use crate::{AccountsError, Clock, Keyring, SystemClock, schema};
+use crate::session::{SESSIONS_KEPT, SessionKeys};
+use crate::{AccountsError, Clock, Keyring, Session, SystemClock, schema};
+
+/// Names of accounts kept in memory.
+const NAMES_MAX: usize = 16_384;
 
 /// How reservations are taken, and the clock.
 #[derive(Clone)]
@@ -47,6 +53,9 @@ struct Shared {
     db: Db,
     keyring: Keyring,
     credentials: Credentials,
+    names: Cache<AccountId, (Arc<str>, Duration)>,
+    session_keys: OnceCell<SessionKeys>,
+    sessions: Cache<(String, String), Arc<Session>>,
     leases: Leases,
     config: AccountsConfig,
 }
@@ -57,8 +66,16 @@ impl Accounts {
     pub async fn open(db: Db, keyring: Keyring, config: AccountsConfig) -> Result<Self, AccountsError> {
         db.migrate(schema::COMPONENT, schema::MIGRATIONS).await?;
         let every = config.reservation_ttl / 3;
-        let shared =
-            Shared { db, keyring, credentials: Credentials::new(), leases: Leases::default(), config };
+        let shared = Shared {
+            db,
+            keyring,
+            credentials: Credentials::new(),
+            names: Cache::new(NAMES_MAX),
+            session_keys: OnceCell::new(),
+            sessions: Cache::new(SESSIONS_KEPT),
+            leases: Leases::default(),
+            config,
+        };
         let accounts = Self { shared: Arc::new(shared) };
         tokio::spawn(upkeep(Arc::downgrade(&accounts.shared), every));
         Ok(accounts)
@@ -74,6 +91,18 @@ impl Accounts {
 
     pub(crate) fn credentials(&self) -> &Credentials {
         &self.shared.credentials
+    }
+
+    pub(crate) fn session_key_cell(&self) -> &OnceCell<SessionKeys> {
+        &self.shared.session_keys
+    }
+
+    pub(crate) fn sessions(&self) -> &Cache<(String, String), Arc<Session>> {
+        &self.shared.sessions
+    }
+
+    pub(crate) fn names(&self) -> &Cache<AccountId, (Arc<str>, Duration)> {
+        &self.shared.names
     }
 
     pub(crate) fn leases(&self) -> &Leases {

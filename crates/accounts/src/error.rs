@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use datamesh_db::DbError;
+use datamesh_policy::PolicyError;
 use datamesh_types::AccountId;
 
 use crate::Dimension;
@@ -92,6 +93,15 @@ pub enum AccountsError {
         /// The id.
         access_key_id: String,
     },
+    /// The policy for a key or a session is refused.
+    #[error("policy: {0}")]
+    InvalidPolicy(#[from] PolicyError),
+    /// The session token was not made here, or not for this key.
+    #[error("the session token is not one of this access key")]
+    InvalidToken,
+    /// The session is over.
+    #[error("the session token has expired")]
+    ExpiredToken,
     /// The account's limit leaves no room.
     #[error(
         "the limit of {limit} {dimension} would be exceeded: {used} used, {reserved} reserved, {requested} requested"

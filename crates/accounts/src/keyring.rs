@@ -16,6 +16,7 @@ use crate::{AccountsError, Kek, schema};
 const CHECK: &str = "check";
 const SHARD_AUTH: &str = "shard-auth";
 const EMAIL_INDEX: &str = "email-index";
+const SESSIONS: &str = "sessions";
 
 /// Domain keys kept opened: some 4 KiB each.
 const DOMAINS_CACHED: usize = 4_096;
@@ -66,6 +67,11 @@ impl Keyring {
         let key = self.key(EMAIL_INDEX.to_owned()).await?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, &*key);
         Ok(hmac::sign(&key, email.to_lowercase().as_bytes()).as_ref().to_vec())
+    }
+
+    /// The key that temporary credentials are made with.
+    pub(crate) async fn session_key(&self) -> Result<Zeroizing<[u8; 32]>, AccountsError> {
+        self.key(SESSIONS.to_owned()).await
     }
 
     pub(crate) fn kek(&self) -> &Kek {

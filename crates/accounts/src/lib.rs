@@ -19,6 +19,7 @@ mod quota;
 mod reservation;
 mod schema;
 mod secret;
+mod session;
 mod user;
 
 pub use access_key::{AccessKey, AccessKeyInfo, Credential, KeyStatus};
@@ -31,4 +32,5 @@ pub use plan::{Limits, Plan};
 pub use quota::{AccountUsage, Dimension, Drift, StoredUsage};
 pub use reservation::Reservation;
 pub use secret::Secret;
+pub use session::{NewSession, Session, TemporaryKey};
 pub use user::User;

@@ -4,11 +4,12 @@ use datamesh_db::Migration;
 
 pub(crate) const COMPONENT: &str = "accounts";
 
-/// `quota` has one row for each dimension of each owner; `reservation` has one for each gateway that holds quota of
+/// An access key's `policy` is the text of what narrows it down. `quota` has one row for each dimension of each owner; `reservation` has one for each gateway that holds quota of
 /// an owner. `quota.reserved` is the sum of the owner's reservations at all times.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    sqlite: "
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        sqlite: "
         CREATE TABLE sealed_key (name TEXT PRIMARY KEY, sealed BLOB NOT NULL) WITHOUT ROWID;
         CREATE TABLE account (
             id BLOB PRIMARY KEY, domain BLOB NOT NULL, email_hash BLOB NOT NULL UNIQUE, email BLOB NOT NULL,
@@ -24,7 +25,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
             id BLOB PRIMARY KEY, owner BLOB NOT NULL, bytes BIGINT NOT NULL, objects BIGINT NOT NULL,
             expires_at_ms BIGINT NOT NULL) WITHOUT ROWID;
         CREATE INDEX reservation_expiry ON reservation (owner, expires_at_ms);",
-    postgres: r#"
+        postgres: r#"
         CREATE TABLE sealed_key (name TEXT COLLATE "C" PRIMARY KEY, sealed BYTEA NOT NULL);
         CREATE TABLE account (
             id BYTEA PRIMARY KEY, domain BYTEA NOT NULL, email_hash BYTEA NOT NULL UNIQUE, email BYTEA NOT NULL,
@@ -40,4 +41,10 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
             id BYTEA PRIMARY KEY, owner BYTEA NOT NULL, bytes BIGINT NOT NULL, objects BIGINT NOT NULL,
             expires_at_ms BIGINT NOT NULL);
         CREATE INDEX reservation_expiry ON reservation (owner, expires_at_ms);"#,
-}];
+    },
+    Migration {
+        version: 2,
+        sqlite: "ALTER TABLE access_key ADD COLUMN policy TEXT;",
+        postgres: "ALTER TABLE access_key ADD COLUMN policy TEXT;",
+    },
+];

@@ -1,12 +1,16 @@
 //! Accounts and who they belong to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datamesh_db::{Row, Tx, Value};
 use datamesh_types::{AccountId, DomainId};
 
 use crate::quota::Dimension;
 use crate::{Accounts, AccountsError, Keyring, Plan};
+
+/// How long a gateway believes what an account is called.
+const NAMED_FOR: Duration = Duration::from_mins(1);
 
 /// An account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +103,30 @@ impl Accounts {
         }
         let hash = self.keyring().email_hash(email_or_id.trim()).await?;
         self.one_user(BY_EMAIL, hash.into()).await
+    }
+
+    /// What an account is called in answers: its name, or its id when it has none. `None` when there is no such
+    /// account. Answers from a cache: a new name shows within a minute.
+    pub async fn display_name(&self, account: AccountId) -> Result<Option<Arc<str>>, AccountsError> {
+        const NAME: &str = "SELECT name FROM account WHERE id = $1";
+        let now = self.elapsed();
+        let is_fresh = |(_, since): &(Arc<str>, Duration)| now.saturating_sub(*since) < NAMED_FOR;
+        if let Some((name, _)) = self.names().get(&account, is_fresh) {
+            return Ok(Some(name));
+        }
+        let row = self
+            .db()
+            .read::<_, AccountsError, _>(move |tx| {
+                Box::pin(async move { Ok(tx.query_opt(NAME, &[account.into()]).await?) })
+            })
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let name: Arc<str> = match row.text(0)? {
+            "" => account.to_string().into(),
+            name => name.into(),
+        };
+        self.names().insert(account, (Arc::clone(&name), now));
+        Ok(Some(name))
     }
 
     async fn one_user(&self, sql: &'static str, param: Value) -> Result<Option<User>, AccountsError> {

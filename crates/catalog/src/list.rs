@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use datamesh_db::{Row, Tx};
+use datamesh_types::AccountId;
 
+use crate::meta::owner_from_row;
 use crate::{BucketId, Catalog, CatalogError};
 
 /// Which objects to list.
@@ -36,6 +38,8 @@ pub struct ListedObject {
     pub modified_ms: u64,
     /// S3's name of its storage class.
     pub storage_class: String,
+    /// The account that wrote it; `None` is the bucket's owner.
+    pub owner: Option<AccountId>,
 }
 
 /// A page of a listing.
@@ -73,7 +77,7 @@ pub(crate) struct ListCost {
 pub(crate) const ROWS_AFTER_SEEK: usize = 2;
 
 /// From `$2` to below `$3`, both keys.
-const FROM: &str = "SELECT key, size, modified_ms, etag, storage_class FROM version
+const FROM: &str = "SELECT key, size, modified_ms, etag, storage_class, owner FROM version
      WHERE bucket = $1 AND listed = 1 AND key >= $2 AND key < $3 ORDER BY key LIMIT $4";
 
 pub(crate) async fn list(tx: &mut Tx, query: &ListQuery) -> Result<(ListPage, ListCost), CatalogError> {
@@ -136,6 +140,7 @@ fn object_from_row(row: &Row, key: Vec<u8>) -> Result<ListedObject, CatalogError
         modified_ms: row.uint(2)?,
         etag: row.text(3)?.to_owned(),
         storage_class: row.text(4)?.to_owned(),
+        owner: owner_from_row(row, 5)?,
     })
 }
 

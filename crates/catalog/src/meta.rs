@@ -120,15 +120,20 @@ pub(crate) const META_COLUMNS: usize = 6;
 
 /// Reads `meta_columns!` from column `at` on.
 pub(crate) fn meta_from_row(row: &Row, at: usize) -> Result<VersionMeta, CatalogError> {
-    let owner = row.opt_blob(at + 2)?;
-    let owner = owner.map(|id| id.try_into().map_err(|_| CatalogError::Corrupt { what: "version" }));
     Ok(VersionMeta {
         tags: row.opt_text(at)?.map(str::to_owned),
         acl: row.opt_text(at + 1)?.map(str::to_owned),
-        owner: owner.transpose()?.map(AccountId),
+        owner: owner_from_row(row, at + 2)?,
         retention: retention_from_row(row, at + 3)?,
         legal_hold: row.bool(at + 5)?,
     })
+}
+
+/// Reads the account that wrote something.
+pub(crate) fn owner_from_row(row: &Row, at: usize) -> Result<Option<AccountId>, CatalogError> {
+    let owner = row.opt_blob(at)?;
+    let owner = owner.map(|id| id.try_into().map_err(|_| CatalogError::Corrupt { what: "version" }));
+    Ok(owner.transpose()?.map(AccountId))
 }
 
 /// Reads `retention_mode, retain_until_ms` from column `at` on.

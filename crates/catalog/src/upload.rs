@@ -153,6 +153,8 @@ pub struct ListedUpload {
     pub storage_class: String,
     /// Opaque JSON from its creation.
     pub attributes: String,
+    /// The account that the version will be of; `None` is the bucket's owner.
+    pub owner: Option<AccountId>,
 }
 
 /// A page of open uploads.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datamesh_db::{Row, Tx};
 
 use crate::list::KeyWalk;
+use crate::meta::owner_from_row;
 use crate::{Catalog, CatalogError, ListedUpload, UploadId, UploadListQuery, UploadPage};
 
 impl Catalog {
@@ -21,7 +22,7 @@ impl Catalog {
 }
 
 async fn list(tx: &mut Tx, query: &UploadListQuery) -> Result<UploadPage, CatalogError> {
-    const FROM: &str = "SELECT key, id, created_at_ms, storage_class, attributes FROM upload
+    const FROM: &str = "SELECT key, id, created_at_ms, storage_class, attributes, owner FROM upload
          WHERE bucket = $1 AND completed_at_ms IS NULL AND key >= $2 AND key < $3 AND (key > $2 OR id > $4)
          ORDER BY key, id LIMIT $5";
     let mut page = UploadPage::default();
@@ -91,5 +92,6 @@ fn upload_from_row(row: &Row) -> Result<ListedUpload, CatalogError> {
         created_at_ms: row.uint(2)?,
         storage_class: row.text(3)?.to_owned(),
         attributes: row.text(4)?.to_owned(),
+        owner: owner_from_row(row, 5)?,
     })
 }

@@ -29,6 +29,7 @@ impl From<AccountsError> for ApiError {
             AccountsError::InvalidEmail { .. }
             | AccountsError::UnknownPlan { .. }
             | AccountsError::InvalidAccessKeyId
+            | AccountsError::InvalidPolicy(_)
             | AccountsError::InvalidSecret => Self::Invalid { message },
             other => Self::internal(other),
         }
@@ -107,6 +108,15 @@ pub(super) struct CreateKey {
     access_key_id: Option<String>,
     #[serde(default)]
     secret_access_key: Option<String>,
+    #[serde(default)]
+    policy: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetPolicy {
+    /// The policy, or null for none.
+    policy: Option<Value>,
 }
 
 /// Makes a key, or imports the one in the body.
@@ -125,7 +135,8 @@ pub(super) async fn create_key(
         }
     };
     let user = find(&state.accounts, &user).await?;
-    let key = state.accounts.create_key(user.id, explicit).await?;
+    let policy = request.policy.map(|policy| policy.to_string());
+    let key = state.accounts.create_limited_key(user.id, explicit, policy).await?;
     tracing::info!(account = %user.id, access_key_id = %key.access_key_id, "an operator created an access key");
     Ok((StatusCode::CREATED, Json(new_key(&key))))
 }
@@ -137,6 +148,20 @@ pub(super) async fn list_keys(
     let user = find(&state.accounts, &user).await?;
     let keys = state.accounts.list_keys(user.id).await?;
     Ok(Json(json!({ "user_id": user.id, "keys": keys.iter().map(known_key).collect::<Vec<_>>() })))
+}
+
+/// Replaces or removes the policy of a key.
+pub(super) async fn set_key_policy(
+    State(state): State<AdminState>,
+    Path(access_key_id): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let request: SetPolicy = parse(&body)?;
+    let limited = request.policy.is_some();
+    let policy = request.policy.map(|policy| policy.to_string());
+    state.accounts.set_key_policy(&access_key_id, policy).await?;
+    tracing::info!(%access_key_id, limited, "an operator set the policy of an access key");
+    Ok(Json(json!({ "access_key_id": access_key_id, "limited": limited })))
 }
 
 pub(super) async fn revoke_key(
@@ -185,7 +210,14 @@ fn known_key(key: &AccessKeyInfo) -> Value {
         KeyStatus::Active => "active",
         KeyStatus::Revoked => "revoked",
     };
-    json!({ "access_key_id": key.access_key_id, "status": status, "created": time_text(key.created_at_ms) })
+    let policy = key.policy.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    json!({
+        "access_key_id": key.access_key_id,
+        "status": status,
+        "created": time_text(key.created_at_ms),
+        "limited": policy.is_some(),
+        "policy": policy,
+    })
 }
 
 /// The fields of both objects.

@@ -60,6 +60,7 @@ fn router(state: AdminState) -> Router {
         .route("/v1/users/{user}/limits", put(accounts::set_limits))
         .route("/v1/users/{user}/keys", get(accounts::list_keys).post(accounts::create_key))
         .route("/v1/keys/{access_key_id}", delete(accounts::revoke_key))
+        .route("/v1/keys/{access_key_id}/policy", put(accounts::set_key_policy))
         .route("/v1/nodes", get(cluster::nodes))
         .route("/v1/groups", get(cluster::groups))
         .route("/v1/repair", get(cluster::repair_status).post(cluster::repair))

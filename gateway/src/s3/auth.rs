@@ -2,10 +2,12 @@
 //!
 //! What the signer may do is not decided here but in [`super::gate`], by every operation for itself.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datamesh_accounts::Accounts;
+use datamesh_accounts::{Accounts, AccountsError, Credential};
+use http::{HeaderMap, Uri};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::{S3Result, s3_error};
@@ -22,10 +24,53 @@ pub(super) struct Auth {
 #[async_trait]
 impl S3Auth for Auth {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
-        let credential = self.accounts.lookup(access_key).await.map_err(errors::accounts)?;
-        let credential = credential.ok_or_else(|| s3_error!(InvalidAccessKeyId))?;
+        if Accounts::is_temporary(access_key) {
+            let secret = self.accounts.session_secret(access_key).await.map_err(errors::accounts)?;
+            return Ok(SecretKey::from(secret.expose()));
+        }
+        let credential = known(&self.accounts, access_key).await?;
         Ok(SecretKey::from(credential.secret.expose()))
     }
+}
+
+/// Whose key signed a request: one of an account, or a temporary one, with the token that has to come with it.
+///
+/// # Errors
+/// `InvalidAccessKeyId` for a key that is not there or revoked; `InvalidToken` and `ExpiredToken` for temporary ones.
+pub(super) async fn identify(
+    accounts: &Accounts,
+    access_key: Option<&str>,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> S3Result<Identity> {
+    let Some(access_key) = access_key else { return Ok(Identity::Anonymous) };
+    let token = session_token(headers, uri);
+    if !Accounts::is_temporary(access_key) {
+        if token.is_some() {
+            return Err(errors::accounts(AccountsError::InvalidToken));
+        }
+        return Ok(Identity::Key(known(accounts, access_key).await?));
+    }
+    let token = token.unwrap_or_default();
+    let session = accounts.session(access_key, &token).await.map_err(errors::accounts)?;
+    let key = known(accounts, &session.parent).await?;
+    Ok(Identity::of_session(key, session))
+}
+
+async fn known(accounts: &Accounts, access_key: &str) -> S3Result<Arc<Credential>> {
+    let known = accounts.lookup(access_key).await.map_err(errors::accounts)?;
+    known.ok_or_else(|| s3_error!(InvalidAccessKeyId))
+}
+
+/// The token in the headers, or in the query of a presigned URL.
+fn session_token<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<Cow<'a, str>> {
+    if let Some(token) = headers.get("x-amz-security-token") {
+        // What is no text is no token either.
+        return Some(token.to_str().unwrap_or_default().into());
+    }
+    let query = uri.query().filter(|query| query.contains("X-Amz-Security-Token"))?;
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(name, _)| name == "X-Amz-Security-Token").map(|(_, token)| token)
 }
 
 /// Names the request's operation, and whoever signed it.
@@ -40,14 +85,8 @@ impl S3Access for Access {
         if let Some(trace) = cx.extensions_mut().get::<Arc<RequestTrace>>() {
             trace.set_operation(&operation);
         }
-        let identity = match cx.credentials() {
-            None => Identity::Anonymous,
-            Some(credentials) => {
-                let known = self.accounts.lookup(&credentials.access_key).await;
-                let known = known.map_err(errors::accounts)?;
-                Identity::Key(known.ok_or_else(|| s3_error!(InvalidAccessKeyId))?)
-            }
-        };
+        let access_key = cx.credentials().map(|credentials| credentials.access_key.as_str());
+        let identity = identify(&self.accounts, access_key, cx.headers(), cx.uri()).await?;
         cx.extensions_mut().insert(identity);
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! What a write asks to be kept beside its version: tags, and what holds it.
 
 use datamesh_catalog::{Bucket, VersionMeta};
+use datamesh_policy::Action;
 use s3s::S3Result;
 
 use super::S3Gateway;
 use super::caller::Caller;
+use super::gate::About;
 use super::lock::AskedLock;
 use super::tags::TagSet;
 
@@ -47,6 +49,13 @@ impl S3Gateway {
         let (retention, legal_hold) = self.new_lock(caller, place, &asked.lock).await?;
         let tags = asked.tagging.map(TagSet::from_header).transpose()?;
         let tags = tags.and_then(|tags| tags.encode());
+        if tags.is_some() {
+            let (bucket, key) = place;
+            // The writer tags what is its own.
+            let owner = caller.account().filter(|account| *account != bucket.account);
+            let own = VersionMeta { owner, ..VersionMeta::NONE };
+            self.gate(caller, bucket).await?.check(Action::PutObjectTagging, About::Stored(key, &own))?;
+        }
         Ok(VersionMeta { tags, retention, legal_hold, ..VersionMeta::NONE })
     }
 }

@@ -11,8 +11,10 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::caller::Caller;
 use super::configs::encode;
+use super::grants::AskedAcl;
 use super::lock::ObjectLock;
-use super::{S3Gateway, errors, now_ms, owner, timestamp};
+use super::ownership::{check_acl_with, parse_ownership};
+use super::{S3Gateway, errors, now_ms, timestamp};
 
 /// S3's limit on the buckets of one answer, and of an account.
 const BUCKETS_MAX: i32 = 10_000;
@@ -39,16 +41,30 @@ impl S3Gateway {
                  sent to."
             ));
         }
-        if input.acl.as_ref().is_some_and(|acl| acl.as_str() != s3s::dto::BucketCannedACL::PRIVATE) {
-            return Err(s3_error!(AccessControlListNotSupported));
+        let asked_acl = AskedAcl::from_headers(&req.headers)?;
+        if !asked_acl.is_unset() {
+            caller.on_own_account(Action::PutBucketAcl, resource)?;
+        }
+        let acl = self.new_bucket_acl(owner.account, &asked_acl).await?;
+        let ownership = input.object_ownership.as_ref().map(parse_ownership).transpose()?;
+        if let Some(ownership) = ownership {
+            caller.on_own_account(Action::PutBucketOwnershipControls, resource)?;
+            check_acl_with(ownership, acl.as_ref(), &input.bucket, owner.account)?;
+        }
+        let mut configs = Vec::new();
+        if let Some(acl) = &acl {
+            configs.push((ConfigKind::Acl, encode(acl)?));
+        }
+        if let Some(ownership) = &ownership {
+            configs.push((ConfigKind::Ownership, encode(ownership)?));
         }
         // Object lock needs versioning, and is there from the start.
-        let (versioning, configs) = match input.object_lock_enabled_for_bucket {
+        let versioning = match input.object_lock_enabled_for_bucket {
             Some(true) => {
-                let lock = (ConfigKind::ObjectLock, encode(&ObjectLock::default())?);
-                (Versioning::Enabled, vec![lock])
+                configs.push((ConfigKind::ObjectLock, encode(&ObjectLock::default())?));
+                Versioning::Enabled
             }
-            _ => (Versioning::Unversioned, Vec::new()),
+            _ => Versioning::Unversioned,
         };
         let create = CreateBucket {
             name: input.bucket.clone(),
@@ -125,7 +141,7 @@ impl S3Gateway {
         Ok(S3Response::new(ListBucketsOutput {
             buckets: Some(shown.collect()),
             continuation_token: next,
-            owner: Some(owner(account)),
+            owner: Some(self.shown_owner(account).await?),
             prefix: (!prefix.is_empty()).then_some(prefix),
         }))
     }

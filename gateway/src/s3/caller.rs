@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use datamesh_accounts::Credential;
+use datamesh_accounts::{Credential, Session};
 use datamesh_policy::{Action, Asked, Caller as Asker, Fact, Facts, Member, ResourceName};
 use datamesh_types::AccountId;
 use http::{Extensions, HeaderMap, Uri};
@@ -11,7 +11,6 @@ use s3s::{S3Result, s3_error};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
-use url::form_urlencoded;
 
 use super::now_ms;
 use crate::http::RequestTrace;
@@ -23,6 +22,26 @@ pub enum Identity {
     Anonymous,
     /// That of an account's key.
     Key(Arc<Credential>),
+    /// That of temporary credentials, made with an account's key.
+    Session {
+        /// The key.
+        key: Arc<Credential>,
+        /// The session.
+        session: Arc<Session>,
+        /// The session as policies name it.
+        arn: String,
+    },
+}
+
+impl Identity {
+    /// The identity of a session.
+    pub(super) fn of_session(key: Arc<Credential>, session: Arc<Session>) -> Self {
+        let arn = match &session.role {
+            Some((role, name)) => format!("arn:aws:sts::{}:assumed-role/{role}/{name}", key.account),
+            None => key.arn.clone(),
+        };
+        Self::Session { key, session, arn }
+    }
 }
 
 /// Who asks, with the request it asks by.
@@ -48,7 +67,24 @@ impl<'a> Caller<'a> {
     pub(super) fn credential(&self) -> Option<&'a Credential> {
         match self.identity {
             Identity::Anonymous => None,
-            Identity::Key(credential) => Some(credential),
+            Identity::Key(key) | Identity::Session { key, .. } => Some(key),
+        }
+    }
+
+    /// The session, if temporary credentials signed.
+    pub(super) fn session(&self) -> Option<&'a Session> {
+        match self.identity {
+            Identity::Anonymous | Identity::Key(_) => None,
+            Identity::Session { session, .. } => Some(session),
+        }
+    }
+
+    /// Who asks, as policies name it.
+    pub(super) fn arn(&self) -> Option<&'a str> {
+        match self.identity {
+            Identity::Anonymous => None,
+            Identity::Key(key) => Some(&key.arn),
+            Identity::Session { arn, .. } => Some(arn),
         }
     }
 
@@ -59,7 +95,8 @@ impl<'a> Caller<'a> {
 
     /// Whether nothing but the account's own rights limits it.
     pub(super) fn is_unlimited(&self) -> bool {
-        matches!(self.identity, Identity::Key(_))
+        let key = self.credential().is_some_and(|key| key.policy.is_none());
+        key && self.session().is_none_or(|session| session.policy.is_none())
     }
 
     /// Whoever signed, when it may do to its own account what it asks.
@@ -79,14 +116,14 @@ impl<'a> Caller<'a> {
 
     /// Who asks, as the decision sees it.
     pub(super) fn asker(&self) -> Asker<'a> {
-        match self.identity {
-            Identity::Anonymous => Asker::Anonymous,
-            Identity::Key(credential) => Asker::Member(Member {
-                account: credential.account,
-                arn: &credential.arn,
-                key_policy: None,
-                session_policy: None,
+        match (self.credential(), self.arn()) {
+            (Some(key), Some(arn)) => Asker::Member(Member {
+                account: key.account,
+                arn,
+                key_policy: key.policy.as_ref(),
+                session_policy: self.session().and_then(|session| session.policy.as_ref()),
             }),
+            _ => Asker::Anonymous,
         }
     }
 
@@ -130,12 +167,11 @@ impl Facts for RequestFacts<'_> {
             Fact::CurrentTime => one(OffsetDateTime::now_utc().format(&Rfc3339).ok()),
             Fact::EpochTime => vec![(now_ms() / 1000).to_string().into()],
             Fact::PrincipalAccount => one(caller.account().map(|account| account.to_string())),
-            Fact::PrincipalArn => {
-                caller.credential().map(|credential| credential.arn.as_str().into()).into_iter().collect()
-            }
+            Fact::PrincipalArn => caller.arn().map(Cow::Borrowed).into_iter().collect(),
             Fact::PrincipalType => vec![match caller.identity {
                 Identity::Anonymous => "Anonymous".into(),
                 Identity::Key(_) => "User".into(),
+                Identity::Session { .. } => "AssumedRole".into(),
             }],
             Fact::UserId => one(caller.account().map(|account| account.to_string())),
             Fact::UserName => {
@@ -147,6 +183,7 @@ impl Facts for RequestFacts<'_> {
             Fact::ResourceAccount | Fact::S3ResourceAccount => {
                 one(self.bucket_owner.map(|owner| owner.to_string()))
             }
+            Fact::TokenIssueTime => one(caller.session().and_then(|session| iso_8601(session.issued_at_ms))),
             Fact::IsService => vec!["false".into()],
             Fact::Prefix => match self.prefix {
                 Some(prefix) => vec![prefix.into()],
@@ -175,11 +212,14 @@ impl Facts for RequestFacts<'_> {
             | Fact::RequestedRegion
             | Fact::SourceArn
             | Fact::SourceAccount
-            | Fact::TokenIssueTime
             | Fact::LocationConstraint => Vec::new(),
             fact => header_of(fact).map_or_else(Vec::new, |name| caller.header(name)),
         }
     }
+}
+
+fn iso_8601(ms: u64) -> Option<String> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()?.format(&Rfc3339).ok()
 }
 
 /// The header that a fact is the value of.

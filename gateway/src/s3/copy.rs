@@ -8,13 +8,15 @@ use s3s::dto::{
 };
 use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
 
+use super::acls::NewAccess;
 use super::attributes::{Attributes, attributes_of};
 use super::beside::asked_meta;
 use super::caller::Caller;
 use super::checksums::{Algorithm, Kind, StoredChecksum, show_checksum};
 use super::classes::Class;
 use super::conditions::{ReadConditions, precondition};
-use super::put::{check_acl, check_encryption, hex};
+use super::grants::AskedAcl;
+use super::put::{check_encryption, hex};
 use super::{S3Gateway, errors, now_ms, shown_version, strong, timestamp, written_version};
 
 /// S3's limit on the source of one copy, in bytes. Larger objects are copied in parts.
@@ -76,13 +78,15 @@ impl S3Gateway {
         } else {
             attributes.website_redirect = input.website_redirect_location.take();
         }
+        let asked_acl = AskedAcl::from_headers(&req.headers)?;
+        let NewAccess { owner, acl } = self.new_access(&caller, &bucket, &input.key, &asked_acl).await?;
         let wanted = input.checksum_algorithm.as_ref().map(Algorithm::parse).transpose()?;
         let write = CopyWrite {
             key: std::mem::take(&mut input.key).into_bytes(),
             precondition: precondition(input.if_match.as_ref(), input.if_none_match.as_ref()),
             class: self.classes.choose(input.storage_class.as_ref())?,
             attributes,
-            meta,
+            meta: VersionMeta { owner, acl, ..meta },
         };
         let (committed, checksum) = Box::pin(self.copy(&source, &bucket, write, checksum, wanted)).await?;
         Ok(S3Response::new(shown(&source, &committed, checksum.as_ref())))
@@ -207,7 +211,6 @@ struct CopyWrite<'a> {
 }
 
 fn check_supported(input: &CopyObjectInput) -> S3Result<()> {
-    check_acl(input.acl.as_ref())?;
     let customer =
         input.sse_customer_algorithm.as_deref().or(input.copy_source_sse_customer_algorithm.as_deref());
     check_encryption(input.server_side_encryption.as_ref(), customer)?;

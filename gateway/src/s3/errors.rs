@@ -174,6 +174,13 @@ pub(super) fn accounts(error: AccountsError) -> S3Error {
     match error {
         error @ AccountsError::QuotaExceeded { .. } => quota_exceeded(&error),
         AccountsError::Db(error) => db(error),
+        AccountsError::InvalidToken => {
+            s3_error!(InvalidToken, "The provided token is malformed or otherwise invalid.")
+        }
+        AccountsError::ExpiredToken => s3_error!(ExpiredToken, "The provided token has expired."),
+        AccountsError::InvalidPolicy(error) => {
+            S3Error::with_message(S3ErrorCode::MalformedPolicy, error.to_string())
+        }
         error @ (AccountsError::KekFile { .. }
         | AccountsError::KekExposed { .. }
         | AccountsError::KekMalformed { .. }

@@ -90,11 +90,6 @@ impl Gate<'_> {
                 && decide(self.asked(Action::ListBucket, About::Bucket, &listing), self.rules(), None)
     }
 
-    /// The object ownership of the bucket.
-    pub(super) fn ownership(&self) -> Ownership {
-        self.ownership.as_deref().copied().unwrap_or(Ownership::ObjectWriter)
-    }
-
     fn facts<'f>(&'f self, tags: Option<&'f str>, prefix: Option<&'f str>) -> RequestFacts<'f> {
         RequestFacts { caller: self.caller, bucket_owner: Some(self.bucket.account), tags, prefix }
     }

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use datamesh_catalog::{Bucket, ListPage, ListQuery};
 use datamesh_policy::Action;
+use datamesh_types::AccountId;
 use s3s::dto::{
     CommonPrefix, EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output,
     Object, ObjectStorageClass,
@@ -11,7 +12,8 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::caller::Caller;
-use super::{S3Gateway, errors, owner, strong, timestamp};
+use super::owners::Owners;
+use super::{S3Gateway, errors, strong, timestamp};
 
 const PAGE_MAX: i32 = 1000;
 /// Leads every continuation token, so that a later form can be told from this one.
@@ -91,10 +93,11 @@ impl S3Gateway {
         let marker = input.marker.unwrap_or_default();
         let page = self.page(&bucket, &prefix, &delimiter, marker.clone().into_bytes(), limit).await?;
         let next = page.next.as_ref().filter(|_| !delimiter.is_empty());
+        let owners = self.listed_owners(&bucket, &page).await?;
         Ok(S3Response::new(ListObjectsOutput {
             next_marker: next.map(|next| encoding.write(next)),
             is_truncated: Some(page.next.is_some()),
-            contents: Some(contents(&page, encoding, Some(&bucket))),
+            contents: Some(contents(&page, encoding, bucket.account, Some(&owners))),
             common_prefixes: Some(common_prefixes(&page.common_prefixes, encoding)),
             name: Some(bucket.name),
             prefix: Some(encoding.write(prefix.as_bytes())),
@@ -122,12 +125,15 @@ impl S3Gateway {
             None => input.start_after.clone().unwrap_or_default().into_bytes(),
         };
         let page = self.page(&bucket, &prefix, &delimiter, after, limit).await?;
-        let shown_owner = input.fetch_owner.unwrap_or(false).then_some(&bucket);
+        let owners = match input.fetch_owner {
+            Some(true) => Some(self.listed_owners(&bucket, &page).await?),
+            _ => None,
+        };
         Ok(S3Response::new(ListObjectsV2Output {
             key_count: Some((page.objects.len() + page.common_prefixes.len()) as i32),
             is_truncated: Some(page.next.is_some()),
             next_continuation_token: page.next.as_deref().map(encode_token),
-            contents: Some(contents(&page, encoding, shown_owner)),
+            contents: Some(contents(&page, encoding, bucket.account, owners.as_ref())),
             common_prefixes: Some(common_prefixes(&page.common_prefixes, encoding)),
             name: Some(bucket.name),
             prefix: Some(encoding.write(prefix.as_bytes())),
@@ -138,6 +144,11 @@ impl S3Gateway {
             encoding_type: encoding.dto(),
             ..ListObjectsV2Output::default()
         }))
+    }
+
+    async fn listed_owners(&self, bucket: &Bucket, page: &ListPage) -> S3Result<Owners> {
+        let accounts = page.objects.iter().map(|object| object.owner.unwrap_or(bucket.account));
+        self.shown_owners(accounts).await
     }
 
     async fn page(
@@ -162,14 +173,19 @@ impl S3Gateway {
     }
 }
 
-fn contents(page: &ListPage, encoding: Encoding, shown_owner: Option<&Bucket>) -> Vec<Object> {
+fn contents(
+    page: &ListPage,
+    encoding: Encoding,
+    bucket_owner: AccountId,
+    owners: Option<&Owners>,
+) -> Vec<Object> {
     let show = |object: &datamesh_catalog::ListedObject| Object {
         key: Some(encoding.write(&object.key)),
         size: Some(object.size as i64),
         e_tag: strong(&object.etag),
         last_modified: Some(timestamp(object.modified_ms)),
         storage_class: Some(ObjectStorageClass::from(object.storage_class.clone())),
-        owner: shown_owner.map(|bucket| owner(bucket.account)),
+        owner: owners.and_then(|owners| owners.show(object.owner.unwrap_or(bucket_owner))),
         ..Object::default()
     };
     page.objects.iter().map(show).collect()

@@ -4,9 +4,11 @@
 //! its bucket, asks at the [`gate`] whether the caller may do this, and only then does anything else. What takes bytes
 //! takes a quota reservation first. Errors of the crates below become S3's in [`errors`], and only there.
 
+mod acls;
 mod attributes;
 mod auth;
 mod beside;
+mod bucket_policy;
 mod buckets;
 mod caller;
 pub mod checksums;
@@ -17,17 +19,22 @@ mod copy;
 mod delete;
 mod errors;
 mod gate;
+mod grants;
 mod hosts;
 mod lifecycle;
 mod list;
 mod lock;
 mod multipart;
 mod objects;
+mod owners;
+mod ownership;
+mod public_access;
 mod put;
 mod ranges;
 mod service;
 mod tagging;
 mod tags;
+mod token_service;
 mod unconfigured;
 mod versioning;
 
@@ -36,7 +43,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use datamesh_accounts::{Accounts, Keyring};
 use datamesh_catalog::{Bucket, Catalog, Version, VersionId, Versioning};
 use datamesh_policy::{Action, Level};
-use s3s::dto::{ETag, Owner, StorageClass, Timestamp};
+use s3s::dto::{ETag, StorageClass, Timestamp};
 use s3s::{S3Result, s3_error};
 
 use crate::ingest::{Destination, Ingest};
@@ -44,7 +51,7 @@ use crate::retrieve::Retrieve;
 
 pub use classes::{StorageClasses, StorageClassesError, Tier};
 pub use configs::ConfigCache;
-pub use service::{ServiceConfig, service};
+pub use service::{OPERATIONS, ServiceConfig, service};
 
 use caller::Caller;
 use classes::Class;
@@ -102,11 +109,6 @@ fn written_version(id: VersionId) -> Option<String> {
 /// The storage class to show: S3 leaves STANDARD out of headers.
 fn shown_class(class: &str) -> Option<StorageClass> {
     (class != StorageClass::STANDARD).then(|| StorageClass::from(class.to_owned()))
-}
-
-fn owner(account: datamesh_types::AccountId) -> Owner {
-    let id = account.to_string();
-    Owner { display_name: Some(id.clone()), id: Some(id) }
 }
 
 /// # Errors

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use datamesh_catalog::{Bucket, PutVersion};
+use datamesh_catalog::{Bucket, PutVersion, VersionMeta};
 use datamesh_db::CommitHook;
 use datamesh_policy::Action;
-use s3s::dto::{
-    ChecksumType, ObjectCannedACL, PutObjectInput, PutObjectOutput, ServerSideEncryption, StreamingBlob,
-};
+use s3s::dto::{ChecksumType, PutObjectInput, PutObjectOutput, ServerSideEncryption, StreamingBlob};
 use s3s::{S3Request, S3Response, S3Result, TrailingHeaders, s3_error};
 
+use super::acls::NewAccess;
 use super::attributes::{Attributes, attributes_of};
 use super::beside::asked_meta;
 use super::caller::Caller;
 use super::checksums::{Algorithm, Declared, Kind, StoredChecksum, parse_content_md5, show_checksum};
 use super::conditions::precondition;
+use super::grants::AskedAcl;
 use super::{S3Gateway, errors, now_ms, strong, written_version};
 use crate::ingest::{Destination, Ingested};
 
@@ -66,6 +66,8 @@ impl S3Gateway {
             .bucket_for_key(&caller, (&input.bucket, &input.key), Action::PutObject, expected_owner)
             .await?;
         check_supported(input)?;
+        let asked_acl = AskedAcl::from_headers(&req.headers)?;
+        let NewAccess { owner, acl } = self.new_access(&caller, &bucket, &input.key, &asked_acl).await?;
         let checksum =
             Declared::from_headers(&req.headers, input.checksum_algorithm.as_ref(), Algorithm::Crc64nvme)?;
         let promise =
@@ -88,7 +90,7 @@ impl S3Gateway {
             etag: etag.clone(),
             storage_class: class.name.clone(),
             attributes: Attributes { checksum: Some(checksum.clone()), ..attributes }.encode(),
-            meta,
+            meta: VersionMeta { owner, acl, ..meta },
             now_ms: now_ms(),
         };
         let expiration =
@@ -152,25 +154,11 @@ pub(super) fn hex(md5: [u8; 16]) -> String {
 
 /// Refuses what would silently not happen: protection that the client asks for must not be ignored.
 fn check_supported(input: &PutObjectInput) -> S3Result<()> {
-    check_acl(input.acl.as_ref())?;
     check_encryption(input.server_side_encryption.as_ref(), input.sse_customer_algorithm.as_deref())?;
     if input.write_offset_bytes.is_some() {
         return Err(s3_error!(NotImplemented, "Appending is not implemented."));
     }
     Ok(())
-}
-
-/// Objects are their owner's alone, so only ACLs that say so are true.
-pub(super) fn check_acl(acl: Option<&ObjectCannedACL>) -> S3Result<()> {
-    const OWNERS: [&str; 3] = [
-        ObjectCannedACL::PRIVATE,
-        ObjectCannedACL::BUCKET_OWNER_FULL_CONTROL,
-        ObjectCannedACL::BUCKET_OWNER_READ,
-    ];
-    match acl {
-        Some(acl) if !OWNERS.contains(&acl.as_str()) => Err(s3_error!(AccessControlListNotSupported)),
-        _ => Ok(()),
-    }
 }
 
 /// Everything is encrypted with keys of the gateway's; a client's own keys are another matter.

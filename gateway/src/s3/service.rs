@@ -11,6 +11,7 @@ use s3s::{S3, S3Request, S3Response, S3Result};
 use super::S3Gateway;
 use super::auth::{Access, Auth};
 use super::hosts::VirtualHosts;
+use super::token_service::TokenService;
 use crate::http::{DOCUMENT_LEN_MAX, RequestTrace};
 
 /// Settings of the protocol.
@@ -40,7 +41,8 @@ pub fn service(gateway: S3Gateway, config: ServiceConfig) -> S3Service {
     let mut builder = S3ServiceBuilder::new(gateway);
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(protocol))));
     builder.set_auth(Auth { accounts: accounts.clone() });
-    builder.set_access(Access { accounts });
+    builder.set_access(Access { accounts: accounts.clone() });
+    builder.set_route(TokenService { accounts });
     if !config.domains.is_empty() {
         builder.set_host(VirtualHosts { domains: config.domains });
     }
@@ -51,6 +53,9 @@ pub fn service(gateway: S3Gateway, config: ServiceConfig) -> S3Service {
 /// the log: the answer does not carry it.
 macro_rules! operations {
     ($($name:ident: $input:ident => $output:ident,)*) => {
+        /// All operations there are, by the names of their methods. Tests go through it, so that none is left out.
+        pub const OPERATIONS: &[&str] = &[$(stringify!($name),)*];
+
         #[async_trait]
         impl S3 for S3Gateway {
             $(async fn $name(&self, request: S3Request<dto::$input>) -> S3Result<S3Response<dto::$output>> {
@@ -75,10 +80,13 @@ operations! {
     create_multipart_upload: CreateMultipartUploadInput => CreateMultipartUploadOutput,
     delete_bucket: DeleteBucketInput => DeleteBucketOutput,
     delete_bucket_lifecycle: DeleteBucketLifecycleInput => DeleteBucketLifecycleOutput,
+    delete_bucket_ownership_controls: DeleteBucketOwnershipControlsInput => DeleteBucketOwnershipControlsOutput,
+    delete_bucket_policy: DeleteBucketPolicyInput => DeleteBucketPolicyOutput,
     delete_bucket_tagging: DeleteBucketTaggingInput => DeleteBucketTaggingOutput,
     delete_object: DeleteObjectInput => DeleteObjectOutput,
     delete_object_tagging: DeleteObjectTaggingInput => DeleteObjectTaggingOutput,
     delete_objects: DeleteObjectsInput => DeleteObjectsOutput,
+    delete_public_access_block: DeletePublicAccessBlockInput => DeletePublicAccessBlockOutput,
     get_bucket_accelerate_configuration:
         GetBucketAccelerateConfigurationInput => GetBucketAccelerateConfigurationOutput,
     get_bucket_acl: GetBucketAclInput => GetBucketAclOutput,
@@ -114,15 +122,20 @@ operations! {
     list_objects: ListObjectsInput => ListObjectsOutput,
     list_objects_v2: ListObjectsV2Input => ListObjectsV2Output,
     list_parts: ListPartsInput => ListPartsOutput,
+    put_bucket_acl: PutBucketAclInput => PutBucketAclOutput,
     put_bucket_lifecycle_configuration:
         PutBucketLifecycleConfigurationInput => PutBucketLifecycleConfigurationOutput,
+    put_bucket_ownership_controls: PutBucketOwnershipControlsInput => PutBucketOwnershipControlsOutput,
+    put_bucket_policy: PutBucketPolicyInput => PutBucketPolicyOutput,
     put_bucket_tagging: PutBucketTaggingInput => PutBucketTaggingOutput,
     put_bucket_versioning: PutBucketVersioningInput => PutBucketVersioningOutput,
     put_object: PutObjectInput => PutObjectOutput,
+    put_object_acl: PutObjectAclInput => PutObjectAclOutput,
     put_object_legal_hold: PutObjectLegalHoldInput => PutObjectLegalHoldOutput,
     put_object_lock_configuration: PutObjectLockConfigurationInput => PutObjectLockConfigurationOutput,
     put_object_retention: PutObjectRetentionInput => PutObjectRetentionOutput,
     put_object_tagging: PutObjectTaggingInput => PutObjectTaggingOutput,
+    put_public_access_block: PutPublicAccessBlockInput => PutPublicAccessBlockOutput,
     upload_part: UploadPartInput => UploadPartOutput,
     upload_part_copy: UploadPartCopyInput => UploadPartCopyOutput,
 }

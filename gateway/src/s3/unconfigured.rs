@@ -6,22 +6,18 @@
 use datamesh_policy::Action;
 use http::StatusCode;
 use s3s::dto::{
-    GetBucketAccelerateConfigurationInput, GetBucketAccelerateConfigurationOutput, GetBucketAclInput,
-    GetBucketAclOutput, GetBucketCorsInput, GetBucketCorsOutput, GetBucketEncryptionInput,
-    GetBucketEncryptionOutput, GetBucketLoggingInput, GetBucketLoggingOutput,
-    GetBucketNotificationConfigurationInput, GetBucketNotificationConfigurationOutput,
-    GetBucketOwnershipControlsInput, GetBucketOwnershipControlsOutput, GetBucketPolicyInput,
-    GetBucketPolicyOutput, GetBucketPolicyStatusInput, GetBucketPolicyStatusOutput,
-    GetBucketReplicationInput, GetBucketReplicationOutput, GetBucketRequestPaymentInput,
-    GetBucketRequestPaymentOutput, GetBucketWebsiteInput, GetBucketWebsiteOutput, GetObjectAclInput,
-    GetObjectAclOutput, GetPublicAccessBlockInput, GetPublicAccessBlockOutput, Grant, Grantee,
-    ObjectOwnership, OwnershipControls, OwnershipControlsRule, Payer, Permission, ServerSideEncryption,
-    ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule, Type,
+    GetBucketAccelerateConfigurationInput, GetBucketAccelerateConfigurationOutput, GetBucketCorsInput,
+    GetBucketCorsOutput, GetBucketEncryptionInput, GetBucketEncryptionOutput, GetBucketLoggingInput,
+    GetBucketLoggingOutput, GetBucketNotificationConfigurationInput,
+    GetBucketNotificationConfigurationOutput, GetBucketReplicationInput, GetBucketReplicationOutput,
+    GetBucketRequestPaymentInput, GetBucketRequestPaymentOutput, GetBucketWebsiteInput,
+    GetBucketWebsiteOutput, Payer, ServerSideEncryption, ServerSideEncryptionByDefault,
+    ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
+use super::S3Gateway;
 use super::caller::Caller;
-use super::{S3Gateway, owner};
 
 /// An answer about a bucket, once the bucket is there and its owner asks.
 macro_rules! about_bucket {
@@ -40,33 +36,10 @@ macro_rules! about_bucket {
     };
 }
 
-/// An answer about an object, once it is there and its owner asks.
-macro_rules! about_object {
-    ($($name:ident: $input:ident => $output:ident by $action:ident = |$bucket:ident, $version:ident| $answer:expr;)*) => {
-        impl S3Gateway {
-            $(pub(super) async fn $name(&self, req: S3Request<$input>) -> S3Result<S3Response<$output>> {
-                let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
-                let input = &req.input;
-                let name = (input.bucket.as_str(), input.key.as_str());
-                let expected_owner = input.expected_bucket_owner.as_deref();
-                let id = input.version_id.as_deref();
-                let ($bucket, $version) =
-                    self.version(&caller, name, id, Action::$action, expected_owner).await?;
-                let answer: S3Result<$output> = $answer;
-                answer.map(S3Response::new)
-            })*
-        }
-    };
-}
-
 about_bucket! {
     get_bucket_accelerate_configuration:
         GetBucketAccelerateConfigurationInput => GetBucketAccelerateConfigurationOutput by GetAccelerateConfiguration =
         |_bucket| Ok(GetBucketAccelerateConfigurationOutput::default());
-    get_bucket_acl: GetBucketAclInput => GetBucketAclOutput by GetBucketAcl = |bucket| Ok(GetBucketAclOutput {
-        grants: Some(vec![full_control(bucket.account)]),
-        owner: Some(owner(bucket.account)),
-    });
     get_bucket_cors: GetBucketCorsInput => GetBucketCorsOutput by GetBucketCors =
         |_bucket| Err(s3_error!(NoSuchCORSConfiguration));
     get_bucket_encryption: GetBucketEncryptionInput => GetBucketEncryptionOutput by GetEncryptionConfiguration = |_bucket| Ok(encryption());
@@ -75,30 +48,12 @@ about_bucket! {
     get_bucket_notification_configuration:
         GetBucketNotificationConfigurationInput => GetBucketNotificationConfigurationOutput by GetBucketNotification =
         |_bucket| Ok(GetBucketNotificationConfigurationOutput::default());
-    get_bucket_ownership_controls: GetBucketOwnershipControlsInput => GetBucketOwnershipControlsOutput by GetBucketOwnershipControls =
-        |_bucket| Ok(ownership());
-    get_bucket_policy: GetBucketPolicyInput => GetBucketPolicyOutput by GetBucketPolicy =
-        |_bucket| Err(s3_error!(NoSuchBucketPolicy));
-    get_bucket_policy_status: GetBucketPolicyStatusInput => GetBucketPolicyStatusOutput by GetBucketPolicyStatus =
-        |_bucket| Err(s3_error!(NoSuchBucketPolicy));
     get_bucket_replication: GetBucketReplicationInput => GetBucketReplicationOutput by GetReplicationConfiguration =
         |_bucket| Err(s3_error!(ReplicationConfigurationNotFoundError));
     get_bucket_request_payment: GetBucketRequestPaymentInput => GetBucketRequestPaymentOutput by GetBucketRequestPayment =
         |_bucket| Ok(GetBucketRequestPaymentOutput { payer: Some(Payer::from_static(Payer::BUCKET_OWNER)) });
     get_bucket_website: GetBucketWebsiteInput => GetBucketWebsiteOutput by GetBucketWebsite =
         |_bucket| Err(s3_error!(NoSuchWebsiteConfiguration));
-    get_public_access_block: GetPublicAccessBlockInput => GetPublicAccessBlockOutput by GetBucketPublicAccessBlock = |_bucket| Err(none(
-        "NoSuchPublicAccessBlockConfiguration",
-        "The public access block configuration was not found",
-    ));
-}
-
-about_object! {
-    get_object_acl: GetObjectAclInput => GetObjectAclOutput by GetObjectAcl = |bucket, _version| Ok(GetObjectAclOutput {
-        grants: Some(vec![full_control(bucket.account)]),
-        owner: Some(owner(bucket.account)),
-        ..GetObjectAclOutput::default()
-    });
 }
 
 /// A "there is none" that the protocol library has no name for.
@@ -106,20 +61,6 @@ pub(super) fn none(code: &'static str, message: &'static str) -> S3Error {
     let mut error = S3Error::with_message(S3ErrorCode::Custom(code.into()), message);
     error.set_status_code(StatusCode::NOT_FOUND);
     error
-}
-
-fn full_control(account: datamesh_types::AccountId) -> Grant {
-    let id = account.to_string();
-    Grant {
-        grantee: Some(Grantee {
-            display_name: Some(id.clone()),
-            email_address: None,
-            id: Some(id),
-            type_: Type::from_static(Type::CANONICAL_USER),
-            uri: None,
-        }),
-        permission: Some(Permission::from_static(Permission::FULL_CONTROL)),
-    }
 }
 
 /// Every object is encrypted, with keys that the gateway holds.
@@ -134,15 +75,5 @@ fn encryption() -> GetBucketEncryptionOutput {
     };
     GetBucketEncryptionOutput {
         server_side_encryption_configuration: Some(ServerSideEncryptionConfiguration { rules: vec![rule] }),
-    }
-}
-
-/// ACLs are off: the bucket's owner owns everything in it.
-fn ownership() -> GetBucketOwnershipControlsOutput {
-    let object_ownership = ObjectOwnership::from_static(ObjectOwnership::BUCKET_OWNER_ENFORCED);
-    GetBucketOwnershipControlsOutput {
-        ownership_controls: Some(OwnershipControls {
-            rules: vec![OwnershipControlsRule { object_ownership }],
-        }),
     }
 }

@@ -11,7 +11,8 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::caller::Caller;
 use super::list::{Encoding, common_prefixes, page_limit};
-use super::{S3Gateway, errors, owner, parse_version_id, strong, timestamp};
+use super::owners::Owners;
+use super::{S3Gateway, errors, parse_version_id, strong, timestamp};
 
 impl S3Gateway {
     pub(super) async fn put_bucket_versioning(
@@ -86,7 +87,9 @@ impl S3Gateway {
             limit: limit as usize,
         };
         let page = self.catalog.list_versions(query).await.map_err(errors::catalog)?;
-        let (versions, delete_markers) = entries(&page, encoding, &bucket);
+        let owner_of = |listed: &ListedVersion| listed.owner.unwrap_or(bucket.account);
+        let owners = self.shown_owners(page.versions.iter().map(owner_of)).await?;
+        let (versions, delete_markers) = entries(&page, encoding, &bucket, &owners);
         let (next_key, next_version) = page.next.unzip();
         Ok(S3Response::new(ListObjectVersionsOutput {
             is_truncated: Some(next_key.is_some()),
@@ -111,14 +114,15 @@ fn entries(
     page: &VersionPage,
     encoding: Encoding,
     bucket: &Bucket,
+    owners: &Owners,
 ) -> (Vec<ObjectVersion>, Vec<DeleteMarkerEntry>) {
-    let writer = |listed: &ListedVersion| owner(listed.owner.unwrap_or(bucket.account));
+    let writer = |listed: &ListedVersion| owners.show(listed.owner.unwrap_or(bucket.account));
     let version = |listed: &ListedVersion| ObjectVersion {
         e_tag: strong(&listed.etag),
         is_latest: Some(listed.latest),
         key: Some(encoding.write(&listed.key)),
         last_modified: Some(timestamp(listed.modified_ms)),
-        owner: Some(writer(listed)),
+        owner: writer(listed),
         size: Some(listed.size as i64),
         storage_class: Some(ObjectVersionStorageClass::from(listed.storage_class.clone())),
         version_id: Some(listed.id.to_string()),
@@ -128,7 +132,7 @@ fn entries(
         is_latest: Some(listed.latest),
         key: Some(encoding.write(&listed.key)),
         last_modified: Some(timestamp(listed.modified_ms)),
-        owner: Some(writer(listed)),
+        owner: writer(listed),
         version_id: Some(listed.id.to_string()),
     };
     let (markers, versions): (Vec<_>, Vec<_>) = page.versions.iter().partition(|listed| listed.delete_marker);

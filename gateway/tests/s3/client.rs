@@ -63,7 +63,7 @@ impl Reply {
     }
 }
 
-fn hex_sha256(bytes: &[u8]) -> String {
+pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(digest::digest(&digest::SHA256, bytes))
 }
 
@@ -73,7 +73,7 @@ fn hmac_sha256(key: &[u8], text: &str) -> Vec<u8> {
 
 impl Client {
     pub async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-        self.send_hashed(method, target, headers, body, &hex_sha256(body)).await
+        self.send_hashed(method, target, headers, body, &sha256(body)).await
     }
 
     /// Sends with the given `x-amz-content-sha256`.
@@ -98,7 +98,20 @@ impl Client {
         hash: &str,
         body_len: usize,
     ) -> String {
-        let date = timestamp(OffsetDateTime::now_utc());
+        self.signed_at(OffsetDateTime::now_utc(), method, target, headers, hash, body_len)
+    }
+
+    /// A request's head, signed at another time than now.
+    pub fn signed_at(
+        &self,
+        time: OffsetDateTime,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        hash: &str,
+        body_len: usize,
+    ) -> String {
+        let date = timestamp(time);
         let host = self.address.to_string();
         let mut all: Vec<(String, String)> =
             headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned())).collect();
@@ -142,7 +155,7 @@ impl Client {
     }
 
     fn signature(&self, date: &str, scope: &str, canonical: &str) -> String {
-        let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hex_sha256(canonical.as_bytes()));
+        let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", sha256(canonical.as_bytes()));
         let mut key = format!("AWS4{}", self.secret).into_bytes();
         for part in scope.split('/') {
             key = hmac_sha256(&key, part);

@@ -7,6 +7,7 @@ mod lifecycle;
 mod lock;
 mod multipart;
 mod objects;
+mod routes;
 mod service;
 mod tagging;
 mod versioning;

@@ -49,15 +49,19 @@ pub struct FaultyBackend {
     inner: MemoryBackend,
     /// How many reads succeed before all fail.
     pub reads_left: AtomicU64,
+    /// How often it was asked for anything.
+    pub calls: AtomicU64,
 }
 
 #[async_trait]
 impl Backend for FaultyBackend {
     async fn put(&self, id: SealedId, sealed: Bytes) -> Result<Placed, BackendError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         self.inner.put(id, sealed).await
     }
 
     async fn get(&self, location: &Location) -> Result<Bytes, BackendError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         let take = |left: u64| left.checked_sub(1);
         if self.reads_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
             return Err(BackendError::NotFound { sealed: location.sealed });
@@ -96,8 +100,11 @@ impl Service {
         let kek = Kek::load_or_create(dir.path().join("kek")).unwrap();
         let keyring = Keyring::open(db.clone(), kek).await.unwrap();
         let accounts = Accounts::open(db, keyring.clone(), AccountsConfig::default()).await.unwrap();
-        let backend =
-            Arc::new(FaultyBackend { inner: MemoryBackend::new(), reads_left: AtomicU64::new(u64::MAX) });
+        let backend = Arc::new(FaultyBackend {
+            inner: MemoryBackend::new(),
+            reads_left: AtomicU64::new(u64::MAX),
+            calls: AtomicU64::new(0),
+        });
         let cold: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
         let backends: Backends = Arc::new(BTreeMap::from([
             ("main".to_owned(), Arc::clone(&backend) as Arc<dyn Backend>),

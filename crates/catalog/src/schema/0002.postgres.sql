@@ -18,6 +18,9 @@ ALTER TABLE version ADD COLUMN legal_hold BIGINT NOT NULL DEFAULT 0;
 -- Newest first within a key, as versions are listed.
 DROP INDEX version_of_key;
 CREATE UNIQUE INDEX version_of_key ON version (bucket, key, sequence DESC);
+DROP INDEX version_listed;
+CREATE INDEX version_listed ON version (bucket, key) INCLUDE (size, modified_ms, etag, storage_class, owner)
+  WHERE listed = 1;
 
 -- What CreateMultipartUpload says of the version that Complete makes.
 ALTER TABLE upload ADD COLUMN tags TEXT;

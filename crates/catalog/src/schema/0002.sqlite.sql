@@ -43,7 +43,7 @@ DROP TABLE version;
 ALTER TABLE version_rebuilt RENAME TO version;
 -- Newest first within a key, as versions are listed.
 CREATE UNIQUE INDEX version_of_key ON version (bucket, key, sequence DESC);
-CREATE INDEX version_listed ON version (bucket, key, size, modified_ms, etag, storage_class) WHERE listed = 1;
+CREATE INDEX version_listed ON version (bucket, key, size, modified_ms, etag, storage_class, owner) WHERE listed = 1;
 
 -- What CreateMultipartUpload says of the version that Complete makes.
 ALTER TABLE upload ADD COLUMN tags TEXT;

@@ -4,7 +4,7 @@ use datamesh_catalog::{ListedUpload, UploadListQuery};
 use datamesh_policy::Action;
 use s3s::dto::{
     ChecksumType, Initiator, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListPartsInput,
-    ListPartsOutput, MultipartUpload, Part as ShownPart, StorageClass,
+    ListPartsOutput, MultipartUpload, Owner, Part as ShownPart, StorageClass,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
@@ -13,7 +13,7 @@ use crate::s3::attributes::{Attributes, PlannedChecksum};
 use crate::s3::caller::Caller;
 use crate::s3::checksums::show_checksum;
 use crate::s3::list::{Encoding, common_prefixes, page_limit};
-use crate::s3::{S3Gateway, errors, owner, strong, timestamp};
+use crate::s3::{S3Gateway, errors, strong, timestamp};
 
 impl S3Gateway {
     pub(in crate::s3) async fn list_parts(
@@ -37,6 +37,7 @@ impl S3Gateway {
         let page = self.catalog.list_parts(bucket.id, key, id, after, limit as usize).await;
         let page = page.map_err(errors::catalog)?;
         let planned = declared(&upload.attributes);
+        let owner = self.shown_owner(upload.meta.owner.unwrap_or(bucket.account)).await?;
         let next = page.parts.last().map_or(after, |part| part.number);
         let shown = page.parts.iter().map(|part| {
             let mut shown = ShownPart {
@@ -59,8 +60,8 @@ impl S3Gateway {
             key: Some(input.key),
             upload_id: Some(input.upload_id),
             storage_class: Some(StorageClass::from(upload.storage_class)),
-            owner: Some(owner(bucket.account)),
-            initiator: Some(initiator(bucket.account)),
+            initiator: Some(initiator(owner.clone())),
+            owner: Some(owner),
             checksum_algorithm: planned.map(|planned| planned.algorithm.to_dto()),
             checksum_type: planned.map(|planned| ChecksumType::from_static(planned.kind.name())),
             ..ListPartsOutput::default()
@@ -93,7 +94,9 @@ impl S3Gateway {
         };
         let page = self.catalog.list_uploads(query).await.map_err(errors::catalog)?;
         let (next_key, next_upload) = page.next.clone().unzip();
-        let show = |upload: &ListedUpload| shown(upload, encoding, bucket.account);
+        let owner_of = |upload: &ListedUpload| upload.owner.unwrap_or(bucket.account);
+        let owners = self.shown_owners(page.uploads.iter().map(owner_of)).await?;
+        let show = |upload: &ListedUpload| shown(upload, encoding, owners.show(owner_of(upload)));
         Ok(S3Response::new(ListMultipartUploadsOutput {
             uploads: Some(page.uploads.iter().map(show).collect()),
             common_prefixes: Some(common_prefixes(&page.common_prefixes, encoding)),
@@ -112,15 +115,16 @@ impl S3Gateway {
     }
 }
 
-fn shown(upload: &ListedUpload, encoding: Encoding, account: datamesh_types::AccountId) -> MultipartUpload {
+/// Whoever owns what an upload makes began it, for all that is known.
+fn shown(upload: &ListedUpload, encoding: Encoding, owner: Option<Owner>) -> MultipartUpload {
     let planned = declared(&upload.attributes);
     MultipartUpload {
         key: Some(encoding.write(&upload.key)),
         upload_id: Some(upload.id.to_string()),
         initiated: Some(timestamp(upload.created_at_ms)),
         storage_class: Some(StorageClass::from(upload.storage_class.clone())),
-        owner: Some(owner(account)),
-        initiator: Some(initiator(account)),
+        initiator: owner.clone().map(initiator),
+        owner,
         checksum_algorithm: planned.map(|planned| planned.algorithm.to_dto()),
         checksum_type: planned.map(|planned| ChecksumType::from_static(planned.kind.name())),
     }
@@ -131,7 +135,6 @@ fn declared(attributes: &str) -> Option<PlannedChecksum> {
     Attributes::decode(attributes).ok()?.planned.filter(|planned| planned.declared)
 }
 
-fn initiator(account: datamesh_types::AccountId) -> Initiator {
-    let id = account.to_string();
-    Initiator { display_name: Some(id.clone()), id: Some(id) }
+fn initiator(Owner { display_name, id }: Owner) -> Initiator {
+    Initiator { display_name, id }
 }

@@ -7,7 +7,7 @@ mod complete;
 mod listing;
 mod part;
 
-use datamesh_catalog::{Bucket, Upload, UploadId};
+use datamesh_catalog::{Bucket, Upload, UploadId, VersionMeta};
 use datamesh_policy::Action;
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, ChecksumType, CreateMultipartUploadInput,
@@ -15,12 +15,14 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
+use super::acls::NewAccess;
 use super::attributes::{Attributes, PlannedChecksum, attributes_of};
 use super::beside::asked_meta;
 use super::caller::Caller;
 use super::checksums::{Algorithm, Kind, StoredChecksum};
 use super::gate::About;
-use super::put::{check_acl, check_encryption};
+use super::grants::AskedAcl;
+use super::put::check_encryption;
 use super::{S3Gateway, errors, now_ms};
 
 /// S3's limit on part numbers.
@@ -115,7 +117,8 @@ impl S3Gateway {
         let bucket = self
             .bucket_for_key(&caller, (&input.bucket, &input.key), Action::PutObject, expected_owner)
             .await?;
-        check_acl(input.acl.as_ref())?;
+        let asked_acl = AskedAcl::from_headers(&req.headers)?;
+        let NewAccess { owner, acl } = self.new_access(&caller, &bucket, &input.key, &asked_acl).await?;
         check_encryption(input.server_side_encryption.as_ref(), input.sse_customer_algorithm.as_deref())?;
         let meta = self.new_meta(&caller, (&bucket, &input.key), asked_meta!(input)).await?;
         let planned = plan_checksum(input)?;
@@ -126,7 +129,7 @@ impl S3Gateway {
             key: input.key.clone().into_bytes(),
             storage_class: class.name.clone(),
             attributes: attributes.encode(),
-            meta,
+            meta: VersionMeta { owner, acl, ..meta },
             now_ms: now_ms(),
         };
         let upload = self.catalog.create_upload(create).await.map_err(errors::catalog)?;

@@ -1,0 +1,342 @@
+//! Every operation against every way of not being allowed to: built from the service's own list, so that a new
+//! operation cannot be forgotten. Each refusal is paired with the same request from its owner.
+
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+
+use datamesh_gateway::s3::OPERATIONS;
+use time::{Duration, OffsetDateTime};
+
+use crate::client::{Client, Reply, exchange, sha256};
+use crate::service::{Service, noise};
+
+/// A request for one operation.
+struct Route {
+    method: &'static str,
+    target: String,
+    headers: Vec<(&'static str, String)>,
+    body: String,
+}
+
+/// A bucket with everything in it that operations may be about.
+struct Place {
+    bucket: String,
+    upload: String,
+    part_etag: String,
+}
+
+const ACL: &str = "<AccessControlPolicy xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><AccessControlList/></AccessControlPolicy>";
+const RETENTION: &str =
+    "<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>2099-01-01T00:00:00Z</RetainUntilDate></Retention>";
+const BLOCK: &str = "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls></PublicAccessBlockConfiguration>";
+const OWNERSHIP: &str =
+    "<OwnershipControls><Rule><ObjectOwnership>ObjectWriter</ObjectOwnership></Rule></OwnershipControls>";
+const LIFECYCLE: &str = "<LifecycleConfiguration><Rule><ID>r</ID><Filter><Prefix>tmp/</Prefix></Filter>\
+    <Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>";
+const TAGGING: &str = "<Tagging><TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet></Tagging>";
+const CORS: &str = "<CORSConfiguration><CORSRule><AllowedMethod>GET</AllowedMethod>\
+    <AllowedOrigin>*</AllowedOrigin></CORSRule></CORSConfiguration>";
+const ENCRYPTION: &str = "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault>\
+    <SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>";
+const WEBSITE: &str =
+    "<WebsiteConfiguration><IndexDocument><Suffix>index.html</Suffix></IndexDocument></WebsiteConfiguration>";
+
+impl Place {
+    /// The request for an operation, by the name of its method. Whoever adds an operation adds a line.
+    fn route(&self, operation: &str) -> Option<Route> {
+        let Self { bucket, upload, part_etag } = self;
+        let of = |method, target: String, body: &str| Route {
+            method,
+            target,
+            headers: Vec::new(),
+            body: body.into(),
+        };
+        let on_bucket = |method, query: &str, body: &str| of(method, format!("/{bucket}?{query}"), body);
+        let on_key = |method, query: &str, body: &str| of(method, format!("/{bucket}/key?{query}"), body);
+        let with = |mut route: Route, name, value: &str| {
+            route.headers.push((name, value.to_owned()));
+            route
+        };
+        let copy = |route: Route| with(route, "x-amz-copy-source", &format!("{bucket}/key"));
+        let part = format!("/{bucket}/up?partNumber=2&uploadId={upload}");
+        let of_upload = format!("/{bucket}/up?uploadId={upload}");
+        let policy = format!(
+            r#"{{"Statement": {{"Effect": "Allow", "Principal": {{"AWS": "arn:aws:iam::none:root"}},
+                "Action": "s3:GetObject", "Resource": "arn:aws:s3:::{bucket}/*"}}}}"#
+        );
+        let complete = format!(
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{part_etag}</ETag></Part></CompleteMultipartUpload>"
+        );
+        Some(match operation {
+            "abort_multipart_upload" => of("DELETE", of_upload, ""),
+            "complete_multipart_upload" => of("POST", of_upload, &complete),
+            "copy_object" => copy(of("PUT", format!("/{bucket}/copy"), "")),
+            "create_bucket" => of("PUT", format!("/{bucket}-new"), ""),
+            "create_multipart_upload" => on_key("POST", "uploads", ""),
+            "delete_bucket" => of("DELETE", format!("/{bucket}"), ""),
+            "delete_bucket_cors" => on_bucket("DELETE", "cors", ""),
+            "delete_bucket_encryption" => on_bucket("DELETE", "encryption", ""),
+            "delete_bucket_inventory_configuration" => on_bucket("DELETE", "inventory&id=daily", ""),
+            "delete_bucket_lifecycle" => on_bucket("DELETE", "lifecycle", ""),
+            "delete_bucket_ownership_controls" => on_bucket("DELETE", "ownershipControls", ""),
+            "delete_bucket_policy" => on_bucket("DELETE", "policy", ""),
+            "delete_bucket_replication" => on_bucket("DELETE", "replication", ""),
+            "delete_bucket_tagging" => on_bucket("DELETE", "tagging", ""),
+            "delete_bucket_website" => on_bucket("DELETE", "website", ""),
+            "delete_object" => of("DELETE", format!("/{bucket}/key"), ""),
+            "delete_object_tagging" => on_key("DELETE", "tagging", ""),
+            "delete_objects" => {
+                on_bucket("POST", "delete", "<Delete><Object><Key>key</Key></Object></Delete>")
+            }
+            "delete_public_access_block" => on_bucket("DELETE", "publicAccessBlock", ""),
+            "get_bucket_accelerate_configuration" => on_bucket("GET", "accelerate", ""),
+            "get_bucket_acl" => on_bucket("GET", "acl", ""),
+            "get_bucket_cors" => on_bucket("GET", "cors", ""),
+            "get_bucket_encryption" => on_bucket("GET", "encryption", ""),
+            "get_bucket_inventory_configuration" => on_bucket("GET", "inventory&id=daily", ""),
+            "get_bucket_lifecycle_configuration" => on_bucket("GET", "lifecycle", ""),
+            "get_bucket_location" => on_bucket("GET", "location", ""),
+            "get_bucket_logging" => on_bucket("GET", "logging", ""),
+            "get_bucket_notification_configuration" => on_bucket("GET", "notification", ""),
+            "get_bucket_ownership_controls" => on_bucket("GET", "ownershipControls", ""),
+            "get_bucket_policy" => on_bucket("GET", "policy", ""),
+            "get_bucket_policy_status" => on_bucket("GET", "policyStatus", ""),
+            "get_bucket_replication" => on_bucket("GET", "replication", ""),
+            "get_bucket_request_payment" => on_bucket("GET", "requestPayment", ""),
+            "get_bucket_tagging" => on_bucket("GET", "tagging", ""),
+            "get_bucket_versioning" => on_bucket("GET", "versioning", ""),
+            "get_bucket_website" => on_bucket("GET", "website", ""),
+            "get_object" => of("GET", format!("/{bucket}/key"), ""),
+            "get_object_acl" => on_key("GET", "acl", ""),
+            "get_object_attributes" => {
+                with(on_key("GET", "attributes", ""), "x-amz-object-attributes", "ETag")
+            }
+            "get_object_legal_hold" => on_key("GET", "legal-hold", ""),
+            "get_object_lock_configuration" => on_bucket("GET", "object-lock", ""),
+            "get_object_retention" => on_key("GET", "retention", ""),
+            "get_object_tagging" => on_key("GET", "tagging", ""),
+            "get_public_access_block" => on_bucket("GET", "publicAccessBlock", ""),
+            "head_bucket" => of("HEAD", format!("/{bucket}"), ""),
+            "head_object" => of("HEAD", format!("/{bucket}/key"), ""),
+            "list_bucket_inventory_configurations" => on_bucket("GET", "inventory", ""),
+            "list_buckets" => of("GET", "/".to_owned(), ""),
+            "list_multipart_uploads" => on_bucket("GET", "uploads", ""),
+            "list_object_versions" => on_bucket("GET", "versions", ""),
+            "list_objects" => of("GET", format!("/{bucket}"), ""),
+            "list_objects_v2" => on_bucket("GET", "list-type=2", ""),
+            "list_parts" => of("GET", of_upload, ""),
+            "put_bucket_acl" => on_bucket("PUT", "acl", ACL),
+            "put_bucket_cors" => on_bucket("PUT", "cors", CORS),
+            "put_bucket_encryption" => on_bucket("PUT", "encryption", ENCRYPTION),
+            "put_bucket_lifecycle_configuration" => on_bucket("PUT", "lifecycle", LIFECYCLE),
+            "put_bucket_logging" => on_bucket("PUT", "logging", "<BucketLoggingStatus/>"),
+            "put_bucket_notification_configuration" => {
+                on_bucket("PUT", "notification", "<NotificationConfiguration/>")
+            }
+            "put_bucket_ownership_controls" => on_bucket("PUT", "ownershipControls", OWNERSHIP),
+            "put_bucket_policy" => on_bucket("PUT", "policy", &policy),
+            "put_bucket_request_payment" => {
+                let payer =
+                    "<RequestPaymentConfiguration><Payer>BucketOwner</Payer></RequestPaymentConfiguration>";
+                on_bucket("PUT", "requestPayment", payer)
+            }
+            "put_bucket_tagging" => on_bucket("PUT", "tagging", TAGGING),
+            "put_bucket_versioning" => {
+                let status = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+                on_bucket("PUT", "versioning", status)
+            }
+            "put_bucket_website" => on_bucket("PUT", "website", WEBSITE),
+            "put_object" => of("PUT", format!("/{bucket}/key"), "other bytes"),
+            "put_object_acl" => on_key("PUT", "acl", ACL),
+            "put_object_legal_hold" => {
+                on_key("PUT", "legal-hold", "<LegalHold><Status>OFF</Status></LegalHold>")
+            }
+            "put_object_lock_configuration" => {
+                let enabled = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>";
+                on_bucket("PUT", "object-lock", enabled)
+            }
+            "put_object_retention" => on_key("PUT", "retention", RETENTION),
+            "put_object_tagging" => on_key("PUT", "tagging", TAGGING),
+            "put_public_access_block" => on_bucket("PUT", "publicAccessBlock", BLOCK),
+            "restore_object" => on_key("POST", "restore", "<RestoreRequest><Days>1</Days></RestoreRequest>"),
+            "upload_part" => of("PUT", part, "part"),
+            "upload_part_copy" => copy(of("PUT", part, "")),
+            _ => return None,
+        })
+    }
+}
+
+/// Makes a bucket with a stored object of several chunks and an open upload of one part.
+async fn place(service: &Service, bucket: &str, operation: &str) -> Place {
+    let client = &service.client;
+    let lock = [("x-amz-bucket-object-lock-enabled", "true")];
+    let locks = ["lock", "retention", "legal_hold"].iter().any(|word| operation.contains(word));
+    let headers = if locks { &lock[..] } else { &[] };
+    client.send("PUT", &format!("/{bucket}"), headers, b"").await.expect(200);
+    let mut place = Place { bucket: bucket.into(), upload: String::new(), part_etag: String::new() };
+    if operation == "delete_bucket" {
+        return place;
+    }
+    client.put(&format!("/{bucket}/key"), &noise(1, 40_000)).await.expect(200);
+    let begun = client.send("POST", &format!("/{bucket}/up?uploads"), &[], b"").await.expect(200);
+    place.upload = begun.element("UploadId").unwrap();
+    let part = format!("/{bucket}/up?partNumber=1&uploadId={}", place.upload);
+    let part = client.put(&part, b"part").await.expect(200);
+    place.part_etag = part.header("etag").unwrap().to_owned();
+    place
+}
+
+/// What is there, as its owner sees it, and how often the storage was asked for bytes.
+async fn state(service: &Service, place: &Place) -> String {
+    let mut state = format!("{:?}", service.catalog.bucket(&place.bucket).await.unwrap());
+    for query in ["versions", "uploads", "acl", "policy", "tagging", "lifecycle"] {
+        let reply = service.client.get(&format!("/{}?{query}", place.bucket)).await;
+        let request = reply.header("x-amz-request-id").unwrap_or_default().to_owned();
+        let _ = write!(state, "\n{}", reply.text().replace(&request, ""));
+    }
+    let new = service.catalog.bucket(&format!("{}-new", place.bucket)).await.unwrap();
+    let _ = write!(state, "\n{new:?} {}", service.backend.calls.load(Ordering::Relaxed));
+    state
+}
+
+impl Route {
+    fn headers(&self) -> Vec<(&str, &str)> {
+        self.headers.iter().map(|(name, value)| (*name, value.as_str())).collect()
+    }
+
+    async fn send(&self, client: &Client) -> Reply {
+        client.send(self.method, &self.target, &self.headers(), self.body.as_bytes()).await
+    }
+
+    /// Signed at another time than now.
+    async fn send_skewed(&self, client: &Client, skew: Duration) -> Reply {
+        let (now, body) = (OffsetDateTime::now_utc() + skew, self.body.as_bytes());
+        let head =
+            client.signed_at(now, self.method, &self.target, &self.headers(), &sha256(body), body.len());
+        exchange(client.address, &[head.as_bytes(), body].concat()).await
+    }
+
+    /// With one digit of the signature changed.
+    async fn send_with_another_signature(&self, client: &Client) -> Reply {
+        let body = self.body.as_bytes();
+        let head = client.signed(self.method, &self.target, &self.headers(), &sha256(body), body.len());
+        let at = head.find("Signature=").unwrap() + "Signature=".len();
+        let digit = if head.as_bytes()[at] == b'0' { "1" } else { "0" };
+        let changed = format!("{}{digit}{}", &head[..at], &head[at + 1..]);
+        exchange(client.address, &[changed.as_bytes(), body].concat()).await
+    }
+
+    /// With another body of the same length than the one that was signed.
+    async fn send_tampered(&self, client: &Client) -> Reply {
+        let body = self.body.as_bytes();
+        let head = client.signed(self.method, &self.target, &self.headers(), &sha256(body), body.len());
+        let mut changed = body.to_vec();
+        changed[body.len() / 2] ^= 1;
+        exchange(client.address, &[head.as_bytes(), &changed].concat()).await
+    }
+
+    async fn send_unsigned(&self, client: &Client) -> Reply {
+        let mut head = format!("{} {} HTTP/1.1\r\nhost: {}\r\n", self.method, self.target, client.address);
+        for (name, value) in &self.headers {
+            let _ = write!(head, "{name}: {value}\r\n");
+        }
+        let _ = write!(head, "content-length: {}\r\nconnection: close\r\n\r\n", self.body.len());
+        exchange(client.address, &[head.as_bytes(), self.body.as_bytes()].concat()).await
+    }
+}
+
+#[test]
+fn every_operation_has_a_request_here() {
+    let place = Place { bucket: "b".into(), upload: "u".into(), part_etag: "e".into() };
+    let missing: Vec<_> = OPERATIONS.iter().filter(|name| place.route(name).is_none()).collect();
+    assert!(missing.is_empty(), "add a line to Place::route for {missing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_done_for_a_request_that_is_not_rightly_signed() {
+    let service = Service::start().await;
+    let wrong = Client { secret: "another-secret".into(), ..service.client.clone() };
+    let unknown = Client { access_key: "AKIANOBODY".into(), ..service.client.clone() };
+    for (number, operation) in OPERATIONS.iter().enumerate() {
+        let place = place(&service, &format!("op-{number}"), operation).await;
+        let route = place.route(operation).unwrap();
+        let before = state(&service, &place).await;
+        let mut replies = vec![
+            ("wrong secret", route.send(&wrong).await),
+            ("unknown key", route.send(&unknown).await),
+            ("signature", route.send_with_another_signature(&service.client).await),
+            ("early", route.send_skewed(&service.client, Duration::minutes(-16)).await),
+            ("late", route.send_skewed(&service.client, Duration::minutes(16)).await),
+            ("unsigned", route.send_unsigned(&service.client).await),
+        ];
+        if !route.body.is_empty() {
+            replies.push(("tampered", route.send_tampered(&service.client).await));
+        }
+        for (how, reply) in replies {
+            let expected = if how == "tampered" { 400 } else { 403 };
+            assert_eq!(reply.status, expected, "{operation}, {how}: {}", reply.text());
+        }
+        assert_eq!(state(&service, &place).await, before, "{operation} changed or read something");
+        let accepted = route.send(&service.client).await;
+        let done = accepted.status < 300 || accepted.status == 404;
+        assert!(done, "{operation} as its owner: {} {}", accepted.status, accepted.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_account_gets_nothing_out_of_any_operation() {
+    let service = Service::start().await;
+    for (number, operation) in OPERATIONS.iter().enumerate() {
+        let place = place(&service, &format!("op-{number}"), operation).await;
+        let route = place.route(operation).unwrap();
+        let before = state(&service, &place).await;
+        let reply = route.send(&service.other).await;
+        match *operation {
+            // Its own account is what these are about.
+            "list_buckets" => assert!(!reply.expect(200).text().contains("op-")),
+            "create_bucket" => {
+                reply.expect(200);
+                continue;
+            }
+            // Each key has an answer of its own.
+            "delete_objects" => {
+                let code = reply.expect(200).element("Code");
+                assert_eq!(code.as_deref(), Some("AccessDenied"));
+            }
+            _ => {
+                assert_eq!(reply.status, 403, "{operation}: {}", reply.text());
+                let code = reply.element("Code");
+                assert!(route.method == "HEAD" || code.as_deref() == Some("AccessDenied"), "{operation}");
+            }
+        }
+        assert_eq!(state(&service, &place).await, before, "{operation} changed or read something");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ids_of_another_account_are_no_way_in() {
+    let service = Service::start().await;
+    let place = place(&service, "mine", "").await;
+    let client = &service.client;
+    let version = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    client.put("/mine?versioning", version.as_bytes()).await.expect(200);
+    let put = client.put("/mine/key", b"newer").await.expect(200);
+    let id = put.header("x-amz-version-id").unwrap().to_owned();
+    service.other.put("/theirs", b"").await.expect(200);
+    let other = &service.other;
+    for target in [format!("/mine/key?versionId={id}"), "/mine/key?versionId=null".to_owned()] {
+        other.get(&target).await.expect_error(403, "AccessDenied");
+        other.delete(&target).await.expect_error(403, "AccessDenied");
+    }
+    other.get("/mine?versions&key-marker=key").await.expect_error(403, "AccessDenied");
+    other.get("/mine?list-type=2&start-after=a").await.expect_error(403, "AccessDenied");
+    // An upload's id is good in its own bucket and for its own key alone.
+    let part = format!("/theirs/up?partNumber=1&uploadId={}", place.upload);
+    other.put(&part, b"x").await.expect_error(404, "NoSuchUpload");
+    other.delete(&format!("/theirs/up?uploadId={}", place.upload)).await.expect_error(404, "NoSuchUpload");
+    for source in ["mine/key".to_owned(), format!("mine/key?versionId={id}"), "/mine/key".to_owned()] {
+        let header = [("x-amz-copy-source", source.as_str())];
+        other.send("PUT", "/theirs/copy", &header, b"").await.expect_error(403, "AccessDenied");
+    }
+    client.get(&format!("/mine/key?versionId={id}")).await.expect(200);
+}
