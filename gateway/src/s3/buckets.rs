@@ -1,5 +1,7 @@
 //! Buckets: create, delete, head, list, location.
 
+use std::collections::BTreeMap;
+
 use datamesh_catalog::{CatalogError, ConfigKind, CreateBucket, Versioning};
 use datamesh_policy::{Action, ResourceName};
 use s3s::dto::{
@@ -75,14 +77,45 @@ impl S3Gateway {
             configs,
             now_ms: now_ms(),
         };
-        self.catalog.create_bucket(create).await.map_err(|error| match error {
-            CatalogError::BucketExists { account } if account == owner.account => {
-                s3_error!(BucketAlreadyOwnedByYou)
+        let asked = create.configs.clone();
+        match self.catalog.create_bucket(create).await {
+            Ok(_) => {}
+            Err(CatalogError::BucketExists { account }) if account == owner.account => {
+                self.check_same(&input.bucket, asked).await?;
             }
-            error => errors::catalog(error),
-        })?;
+            Err(error) => return Err(errors::catalog(error)),
+        }
         let location = Some(format!("/{}", input.bucket));
         Ok(S3Response::new(CreateBucketOutput { location, ..CreateBucketOutput::default() }))
+    }
+
+    /// A bucket may be created again by its owner, if that changes nothing.
+    ///
+    /// # Errors
+    /// `BucketAlreadyExists` when another list, ownership or object lock is asked for than the bucket has.
+    async fn check_same(&self, name: &str, asked: Vec<(ConfigKind, String)>) -> S3Result<()> {
+        const GIVEN_AT_CREATION: [ConfigKind; 3] =
+            [ConfigKind::Acl, ConfigKind::Ownership, ConfigKind::ObjectLock];
+        let mut asked: BTreeMap<ConfigKind, String> = asked.into_iter().collect();
+        let bucket = self.any_bucket(name, None).await?;
+        for kind in GIVEN_AT_CREATION {
+            let asked = asked.remove(&kind);
+            let same = match (bucket.configured.contains(kind), asked) {
+                (false, None) => true,
+                // A default retention may have been set since.
+                (true, Some(_)) if kind == ConfigKind::ObjectLock => true,
+                (true, Some(asked)) => {
+                    let stored =
+                        self.catalog.bucket_config(bucket.id, kind).await.map_err(errors::catalog)?;
+                    stored == Some(asked)
+                }
+                _ => false,
+            };
+            if !same {
+                return Err(s3_error!(BucketAlreadyExists));
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn delete_bucket(

@@ -156,6 +156,16 @@ fn body(error: StdError) -> S3Error {
     broken
 }
 
+/// A key without an object, and without a mark of its deletion.
+pub(super) fn no_such_key() -> S3Error {
+    let mut error = s3_error!(NoSuchKey);
+    let mut headers = HeaderMap::new();
+    headers.insert("x-amz-delete-marker", HeaderValue::from_static("false"));
+    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    error.set_headers(headers);
+    error
+}
+
 /// A version that marks a deletion: a GET without a version id finds no key, with one it may not GET.
 pub(super) fn deleted(version: &Version, named: bool) -> S3Error {
     let mut error = if named { s3_error!(MethodNotAllowed) } else { s3_error!(NoSuchKey) };

@@ -6,20 +6,16 @@
 use datamesh_catalog::{Bucket, ConfigKind, Retention, RetentionMode};
 use datamesh_policy::Action;
 use s3s::dto::{
-    DefaultRetention as ShownDefault, GetObjectLegalHoldInput, GetObjectLegalHoldOutput,
-    GetObjectLockConfigurationInput, GetObjectLockConfigurationOutput, GetObjectRetentionInput,
-    GetObjectRetentionOutput, ObjectLockConfiguration, ObjectLockEnabled, ObjectLockLegalHold,
-    ObjectLockLegalHoldStatus, ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode, ObjectLockRule,
-    PutObjectLegalHoldInput, PutObjectLegalHoldOutput, PutObjectLockConfigurationInput,
-    PutObjectLockConfigurationOutput, PutObjectRetentionInput, PutObjectRetentionOutput, Timestamp,
+    DefaultRetention as ShownDefault, ObjectLockConfiguration, ObjectLockEnabled, ObjectLockLegalHoldStatus,
+    ObjectLockMode, ObjectLockRetentionMode, ObjectLockRule, Timestamp,
 };
-use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3Error, S3Result, s3_error};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::caller::Caller;
 use super::gate::About;
-use super::{S3Gateway, errors, now_ms, timestamp, unconfigured};
+use super::{S3Gateway, now_ms, timestamp};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const YEAR_MS: u64 = 365 * DAY_MS;
@@ -42,9 +38,10 @@ struct DefaultRetention {
     period: Period,
 }
 
+/// How firmly a retention holds, by S3's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Mode {
+pub(super) enum Mode {
     Governance,
     Compliance,
 }
@@ -57,7 +54,7 @@ enum Period {
 }
 
 impl Mode {
-    fn parse(name: &str) -> Option<Self> {
+    pub(super) fn parse(name: &str) -> Option<Self> {
         match name {
             ObjectLockRetentionMode::GOVERNANCE => Some(Self::Governance),
             ObjectLockRetentionMode::COMPLIANCE => Some(Self::Compliance),
@@ -65,21 +62,21 @@ impl Mode {
         }
     }
 
-    const fn of(mode: RetentionMode) -> Self {
+    pub(super) const fn of(mode: RetentionMode) -> Self {
         match mode {
             RetentionMode::Governance => Self::Governance,
             RetentionMode::Compliance => Self::Compliance,
         }
     }
 
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Governance => ObjectLockRetentionMode::GOVERNANCE,
             Self::Compliance => ObjectLockRetentionMode::COMPLIANCE,
         }
     }
 
-    const fn stored(self) -> RetentionMode {
+    pub(super) const fn stored(self) -> RetentionMode {
         match self {
             Self::Governance => RetentionMode::Governance,
             Self::Compliance => RetentionMode::Compliance,
@@ -90,7 +87,7 @@ impl Mode {
 impl ObjectLock {
     /// # Errors
     /// `MalformedXML`, `InvalidRetentionPeriod`.
-    fn from_dto(config: ObjectLockConfiguration) -> S3Result<Self> {
+    pub(super) fn from_dto(config: ObjectLockConfiguration) -> S3Result<Self> {
         let malformed = || s3_error!(MalformedXML);
         let enabled = config.object_lock_enabled.as_ref().map(ObjectLockEnabled::as_str);
         if enabled != Some(ObjectLockEnabled::ENABLED) {
@@ -118,7 +115,7 @@ impl ObjectLock {
         Ok(Self { default: Some(DefaultRetention { mode, period }) })
     }
 
-    fn to_dto(&self) -> ObjectLockConfiguration {
+    pub(super) fn to_dto(&self) -> ObjectLockConfiguration {
         let rule = self.default.map(|default| {
             let (days, years) = match default.period {
                 Period::Days(days) => (Some(days.cast_signed()), None),
@@ -177,7 +174,7 @@ impl AskedLock<'_> {
     }
 }
 
-fn parse_hold(status: &ObjectLockLegalHoldStatus) -> Option<bool> {
+pub(super) fn parse_hold(status: &ObjectLockLegalHoldStatus) -> Option<bool> {
     match status.as_str() {
         ObjectLockLegalHoldStatus::ON => Some(true),
         ObjectLockLegalHoldStatus::OFF => Some(false),
@@ -186,13 +183,13 @@ fn parse_hold(status: &ObjectLockLegalHoldStatus) -> Option<bool> {
 }
 
 /// Milliseconds since 1970 of a time that must lie ahead.
-fn future(time: &Timestamp, now_ms: u64) -> S3Result<u64> {
+pub(super) fn future(time: &Timestamp, now_ms: u64) -> S3Result<u64> {
     let ms = OffsetDateTime::from(time.clone()).unix_timestamp_nanos() / 1_000_000;
     let ms = u64::try_from(ms).ok().filter(|ms| *ms > now_ms);
     ms.ok_or_else(|| s3_error!(InvalidArgument, "The retain until date must be in the future!"))
 }
 
-fn no_lock_on_bucket() -> S3Error {
+pub(super) fn no_lock_on_bucket() -> S3Error {
     s3_error!(InvalidRequest, "Bucket is missing Object Lock Configuration")
 }
 
@@ -234,143 +231,6 @@ impl S3Gateway {
         let lock = self.config::<ObjectLock>(bucket, ConfigKind::ObjectLock).await?;
         Ok((lock.and_then(|lock| lock.default_retention(now_ms)), held))
     }
-
-    pub(super) async fn put_object_lock_configuration(
-        &self,
-        req: S3Request<PutObjectLockConfigurationInput>,
-    ) -> S3Result<S3Response<PutObjectLockConfigurationOutput>> {
-        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
-        let input = req.input;
-        let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self
-            .bucket(&caller, &input.bucket, Action::PutBucketObjectLockConfiguration, expected_owner)
-            .await?;
-        let config = input.object_lock_configuration.ok_or_else(|| s3_error!(MalformedXML))?;
-        let lock = ObjectLock::from_dto(config)?;
-        self.set_config(&bucket, ConfigKind::ObjectLock, Some(&lock)).await?;
-        Ok(S3Response::new(PutObjectLockConfigurationOutput::default()))
-    }
-
-    pub(super) async fn get_object_lock_configuration(
-        &self,
-        req: S3Request<GetObjectLockConfigurationInput>,
-    ) -> S3Result<S3Response<GetObjectLockConfigurationOutput>> {
-        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
-        let input = req.input;
-        let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self
-            .bucket(&caller, &input.bucket, Action::GetBucketObjectLockConfiguration, expected_owner)
-            .await?;
-        let lock = self.config::<ObjectLock>(&bucket, ConfigKind::ObjectLock).await?;
-        let lock = lock.ok_or_else(|| s3_error!(ObjectLockConfigurationNotFoundError))?;
-        let object_lock_configuration = Some(lock.to_dto());
-        Ok(S3Response::new(GetObjectLockConfigurationOutput { object_lock_configuration }))
-    }
-
-    pub(super) async fn put_object_retention(
-        &self,
-        req: S3Request<PutObjectRetentionInput>,
-    ) -> S3Result<S3Response<PutObjectRetentionOutput>> {
-        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
-        let input = req.input;
-        let name = (input.bucket.as_str(), input.key.as_str());
-        let (id, expected_owner) = (input.version_id.as_deref(), input.expected_bucket_owner.as_deref());
-        let (bucket, version) =
-            self.version(&caller, name, id, Action::PutObjectRetention, expected_owner).await?;
-        if !bucket.configured.contains(ConfigKind::ObjectLock) {
-            return Err(no_lock_on_bucket());
-        }
-        let now_ms = now_ms();
-        let asked = input.retention.ok_or_else(|| s3_error!(MalformedXML))?;
-        let retention = match (asked.mode, asked.retain_until_date) {
-            (None, None) => None,
-            (Some(mode), Some(until)) => {
-                let mode = Mode::parse(mode.as_str()).ok_or_else(|| s3_error!(MalformedXML))?;
-                Some(Retention { mode: mode.stored(), until_ms: future(&until, now_ms)? })
-            }
-            _ => return Err(s3_error!(MalformedXML)),
-        };
-        // Who may not bypass is still not refused what needs no bypass.
-        let bypass = input.bypass_governance_retention == Some(true)
-            && self
-                .gate(&caller, &bucket)
-                .await?
-                .allows(Action::BypassGovernanceRetention, About::Stored(&input.key, &version.meta))?;
-        let set = self.catalog.set_version_retention(&version, retention, bypass, now_ms).await;
-        set.map_err(errors::catalog)?;
-        Ok(S3Response::new(PutObjectRetentionOutput::default()))
-    }
-
-    pub(super) async fn get_object_retention(
-        &self,
-        req: S3Request<GetObjectRetentionInput>,
-    ) -> S3Result<S3Response<GetObjectRetentionOutput>> {
-        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
-        let input = req.input;
-        let name = (input.bucket.as_str(), input.key.as_str());
-        let (id, expected_owner) = (input.version_id.as_deref(), input.expected_bucket_owner.as_deref());
-        let (bucket, version) =
-            self.version(&caller, name, id, Action::GetObjectRetention, expected_owner).await?;
-        if !bucket.configured.contains(ConfigKind::ObjectLock) {
-            return Err(no_lock_on_bucket());
-        }
-        let retention = version.meta.retention.ok_or_else(no_lock)?;
-        Ok(S3Response::new(GetObjectRetentionOutput {
-            retention: Some(ObjectLockRetention {
-                mode: Some(ObjectLockRetentionMode::from_static(Mode::of(retention.mode).name())),
-                retain_until_date: Some(timestamp(retention.until_ms)),
-            }),
-        }))
-    }
-
-    pub(super) async fn put_object_legal_hold(
-        &self,
-        req: S3Request<PutObjectLegalHoldInput>,
-    ) -> S3Result<S3Response<PutObjectLegalHoldOutput>> {
-        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
-        let input = req.input;
-        let name = (input.bucket.as_str(), input.key.as_str());
-        let (id, expected_owner) = (input.version_id.as_deref(), input.expected_bucket_owner.as_deref());
-        let (bucket, version) =
-            self.version(&caller, name, id, Action::PutObjectLegalHold, expected_owner).await?;
-        if !bucket.configured.contains(ConfigKind::ObjectLock) {
-            return Err(no_lock_on_bucket());
-        }
-        let status = input.legal_hold.and_then(|hold| hold.status);
-        let held = status.as_ref().and_then(parse_hold).ok_or_else(|| s3_error!(MalformedXML))?;
-        self.catalog.set_version_legal_hold(&version, held).await.map_err(errors::catalog)?;
-        Ok(S3Response::new(PutObjectLegalHoldOutput::default()))
-    }
-
-    /// A version that was never held answers like one whose hold was lifted.
-    pub(super) async fn get_object_legal_hold(
-        &self,
-        req: S3Request<GetObjectLegalHoldInput>,
-    ) -> S3Result<S3Response<GetObjectLegalHoldOutput>> {
-        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
-        let input = req.input;
-        let name = (input.bucket.as_str(), input.key.as_str());
-        let (id, expected_owner) = (input.version_id.as_deref(), input.expected_bucket_owner.as_deref());
-        let (bucket, version) =
-            self.version(&caller, name, id, Action::GetObjectLegalHold, expected_owner).await?;
-        if !bucket.configured.contains(ConfigKind::ObjectLock) {
-            return Err(no_lock_on_bucket());
-        }
-        let status = if version.meta.legal_hold {
-            ObjectLockLegalHoldStatus::ON
-        } else {
-            ObjectLockLegalHoldStatus::OFF
-        };
-        let status = Some(ObjectLockLegalHoldStatus::from_static(status));
-        Ok(S3Response::new(GetObjectLegalHoldOutput { legal_hold: Some(ObjectLockLegalHold { status }) }))
-    }
-}
-
-fn no_lock() -> S3Error {
-    unconfigured::none(
-        "NoSuchObjectLockConfiguration",
-        "The specified object does not have a ObjectLock configuration",
-    )
 }
 
 #[cfg(test)]

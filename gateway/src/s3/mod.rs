@@ -24,6 +24,7 @@ mod hosts;
 mod lifecycle;
 mod list;
 mod lock;
+mod locking;
 mod multipart;
 mod objects;
 mod owners;
@@ -196,7 +197,7 @@ impl S3Gateway {
             _ if !gate.allows_to_miss(action, key) => Err(s3_error!(AccessDenied)),
             Some(marker) => Err(errors::deleted(&marker, id.is_some())),
             None if id.is_some() => Err(s3_error!(NoSuchVersion)),
-            None => Err(s3_error!(NoSuchKey)),
+            None => Err(errors::no_such_key()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The S3 service in process, over a real socket: a signed client that is plain enough to send wrong requests too.
 
 mod access;
+mod buckets;
 mod client;
 mod integrity;
 mod lifecycle;
