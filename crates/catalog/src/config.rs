@@ -179,13 +179,11 @@ async fn set(
     if kind == ConfigKind::ObjectLock && (document.is_none() || versioning != Versioning::Enabled) {
         return Err(CatalogError::InvalidBucketState);
     }
-    match document {
-        Some(document) => store(tx, bucket, kind, document).await,
-        None => {
-            tx.execute(DELETE, &[bucket.0.into(), kind.code().into()]).await?;
-            Ok(())
-        }
+    if let Some(document) = document {
+        return store(tx, bucket, kind, document).await;
     }
+    tx.execute(DELETE, &[bucket.0.into(), kind.code().into()]).await?;
+    Ok(())
 }
 
 /// Stores a document; its bit is the caller's affair.

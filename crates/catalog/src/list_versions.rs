@@ -116,14 +116,11 @@ async fn list(tx: &mut Tx, query: &VersionListQuery) -> Result<VersionPage, Cata
     loop {
         let fetch = rows_wanted.min(query.limit - pager.count + 1);
         let rest = pager.rest.take();
-        let (sql, params) = match &rest {
-            Some((key, sequence)) => {
-                (REST, [query.bucket.0.into(), key.into(), (*sequence).into(), fetch.into()])
-            }
-            None => {
-                let (from, until) = (&pager.walk.from, &pager.walk.until);
-                (FROM, [query.bucket.0.into(), from.into(), until.into(), fetch.into()])
-            }
+        let (sql, params) = if let Some((key, sequence)) = &rest {
+            (REST, [query.bucket.0.into(), key.into(), (*sequence).into(), fetch.into()])
+        } else {
+            let (from, until) = (&pager.walk.from, &pager.walk.until);
+            (FROM, [query.bucket.0.into(), from.into(), until.into(), fetch.into()])
         };
         let rows = tx.query(sql, &params).await?;
         let exhausted = rows.len() < fetch;

@@ -68,9 +68,9 @@ impl DeleteCondition {
         size: u64,
         marker: bool,
     ) -> Result<(), CatalogError> {
-        let modified_s = (modified_ms / 1000).cast_signed();
+        let second = (modified_ms / 1000).cast_signed();
         let holds = self.if_match.as_ref().is_none_or(|condition| condition.matches(etag))
-            && self.if_modified_s.is_none_or(|wanted| wanted == modified_s)
+            && self.if_modified_s.is_none_or(|wanted| wanted == second)
             && self.if_size.is_none_or(|wanted| wanted == size && !marker);
         if holds { Ok(()) } else { Err(CatalogError::PreconditionFailed) }
     }

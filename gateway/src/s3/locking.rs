@@ -108,7 +108,7 @@ impl S3Gateway {
         let input = req.input;
         let name = (input.bucket.as_str(), input.key.as_str());
         let (id, expected_owner) = (input.version_id.as_deref(), input.expected_bucket_owner.as_deref());
-        let (bucket, version) =
+        let (_, version) =
             self.lockable(&caller, name, id, Action::GetObjectRetention, expected_owner).await?;
         let retention = version.meta.retention.ok_or_else(no_lock)?;
         Ok(S3Response::new(GetObjectRetentionOutput {
@@ -127,7 +127,7 @@ impl S3Gateway {
         let input = req.input;
         let name = (input.bucket.as_str(), input.key.as_str());
         let (id, expected_owner) = (input.version_id.as_deref(), input.expected_bucket_owner.as_deref());
-        let (bucket, version) =
+        let (_, version) =
             self.lockable(&caller, name, id, Action::PutObjectLegalHold, expected_owner).await?;
         let status = input.legal_hold.and_then(|hold| hold.status);
         let held = status.as_ref().and_then(parse_hold).ok_or_else(|| s3_error!(MalformedXML))?;
@@ -144,7 +144,7 @@ impl S3Gateway {
         let input = req.input;
         let name = (input.bucket.as_str(), input.key.as_str());
         let (id, expected_owner) = (input.version_id.as_deref(), input.expected_bucket_owner.as_deref());
-        let (bucket, version) =
+        let (_, version) =
             self.lockable(&caller, name, id, Action::GetObjectLegalHold, expected_owner).await?;
         let status = if version.meta.legal_hold {
             ObjectLockLegalHoldStatus::ON

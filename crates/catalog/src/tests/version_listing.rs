@@ -10,6 +10,8 @@ use proptest::test_runner::{Config, TestRunner};
 use super::Fixture;
 use crate::{ListedVersion, VersionId, VersionListQuery, Versioning};
 
+/// A version as a listing shows it: key, id, whether it is a delete marker, whether it is the latest.
+type Shown = (Vec<u8>, VersionId, bool, bool);
 /// Oldest first: id, whether it is a delete marker.
 type Versions = BTreeMap<Vec<u8>, Vec<(VersionId, bool)>>;
 
@@ -33,10 +35,7 @@ async fn write(fixture: &Fixture, versions: &mut Versions, key: &[u8], versionin
 }
 
 /// What a listing must be, by the definition.
-fn expected(
-    versions: &Versions,
-    query: &VersionListQuery,
-) -> (Vec<(Vec<u8>, VersionId, bool, bool)>, Vec<Vec<u8>>) {
+fn expected(versions: &Versions, query: &VersionListQuery) -> (Vec<Shown>, Vec<Vec<u8>>) {
     let delimiter = query.delimiter.as_slice();
     let common = |key: &[u8]| {
         let rest = key.strip_prefix(query.prefix.as_slice())?;
