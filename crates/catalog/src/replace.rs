@@ -132,6 +132,9 @@ impl<'a> LockedKey<'a> {
 
     /// Makes way for a new version: takes the old one off the listing, and removes the null version that a write
     /// replaces unless versioning is enabled.
+    ///
+    /// # Errors
+    /// [`CatalogError::Locked`], before anything is changed, when that version is held.
     pub(crate) async fn make_way(&mut self, tx: &mut Tx, now_ms: u64) -> Result<(), CatalogError> {
         const UNLIST: &str = "UPDATE version SET listed = 0 WHERE sequence = $1";
         const NULL: &str = concat!(
@@ -140,18 +143,24 @@ impl<'a> LockedKey<'a> {
             " FROM version v WHERE v.bucket = $1 AND v.key = $2 AND v.null_version = 1"
         );
         let Some(newest) = self.newest.take() else { return Ok(()) };
-        let replaced = newest.null && self.versioning != Versioning::Enabled;
-        if !replaced && !newest.delete_marker {
-            tx.execute(UNLIST, &[newest.sequence.into()]).await?;
-        }
-        if replaced {
-            return self.remove(tx, &newest, now_ms).await;
-        }
-        if self.versioning == Versioning::Suspended {
+        let is_replaced = newest.null && self.versioning != Versioning::Enabled;
+        let unlisted = (!is_replaced && !newest.delete_marker).then_some(newest.sequence);
+        let replaced = if is_replaced {
+            Some(newest)
+        } else if self.versioning == Versioning::Suspended {
             let older = tx.query_opt(NULL, &[self.bucket.0.into(), self.key.into()]).await?;
-            if let Some(row) = older {
-                self.remove(tx, &head_from_row(&row, 0)?, now_ms).await?;
-            }
+            older.map(|row| head_from_row(&row, 0)).transpose()?
+        } else {
+            None
+        };
+        if replaced.as_ref().is_some_and(|head| head.is_locked(now_ms, false)) {
+            return Err(CatalogError::Locked);
+        }
+        if let Some(sequence) = unlisted {
+            tx.execute(UNLIST, &[sequence.into()]).await?;
+        }
+        if let Some(head) = replaced {
+            self.remove(tx, &head, now_ms).await?;
         }
         Ok(())
     }

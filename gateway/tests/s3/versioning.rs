@@ -193,6 +193,32 @@ async fn a_version_is_copied_by_name_also_onto_its_own_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_onto_itself_changes_the_storage_class_and_leaves_the_bytes() {
+    let service = Service::start().await;
+    let client = &service.client;
+    set_versioning(client, "bucket", "Enabled").await;
+    for (key, size) in [("inline", 100), ("chunks", 300_000)] {
+        let (target, body) = (format!("/bucket/{key}"), noise(5, size));
+        let headers = [("x-amz-tagging", "a=1"), ("x-amz-meta-colour", "green")];
+        client.send("PUT", &target, &headers, &body).await.expect(200);
+        let old = version_id(&client.head(&target).await.expect(200));
+        for class in ["STANDARD_IA", "GLACIER_IR", "STANDARD"] {
+            let headers = [("x-amz-copy-source", target.as_str()), ("x-amz-storage-class", class)];
+            client.send("PUT", &target, &headers, b"").await.expect(200);
+            let got = client.get(&target).await.expect(200);
+            assert_eq!(got.header("x-amz-storage-class").unwrap_or("STANDARD"), class);
+            assert!(got.body == body && got.header("x-amz-meta-colour") == Some("green"));
+            assert_eq!(got.header("x-amz-tagging-count"), Some("1"));
+        }
+        let headers = [("x-amz-copy-source", target.as_str()), ("x-amz-storage-class", "NONE")];
+        client.send("PUT", &target, &headers, b"").await.expect_error(400, "InvalidStorageClass");
+        assert!(client.get(&format!("{target}?versionId={old}")).await.expect(200).body == body);
+        let listed = client.get(&format!("/bucket?prefix={key}&versions")).await;
+        assert_eq!(listed.elements("StorageClass"), ["STANDARD", "GLACIER_IR", "STANDARD_IA", "STANDARD"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_versions_are_deleted_at_once_and_repeating_it_succeeds() {
     let service = Service::start().await;
     let client = &service.client;

@@ -116,6 +116,7 @@ async fn a_change_beside_a_version_lands_on_that_version_or_nowhere() {
         assert_eq!(changed, Version { meta: expected, ..first.clone() });
         catalog.set_version_tags(&first, None).await.unwrap();
         assert_eq!(fixture.newest(b"k").await.unwrap().meta.tags, None);
+        catalog.set_version_legal_hold(&first, false).await.unwrap();
         // The null version is replaced by another with the same id.
         let second = fixture.put_with(b"k", VersionMeta::NONE).await;
         assert_eq!((second.id, first.id), (VersionId::Null, VersionId::Null));
@@ -163,6 +164,27 @@ async fn a_held_version_cannot_be_removed_but_a_marker_may_hide_it() {
         catalog.set_version_retention(&version, Some(governed), false, 0).await.unwrap();
         fixture.remove(&version, true, 0).await.unwrap();
         assert_eq!(fixture.assert_consistent().await, (0, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_held_null_version_is_not_replaced_either() {
+    for_each_engine(|db| async move {
+        let fixture = Fixture::new(&db).await;
+        let catalog = &fixture.catalog;
+        let held = fixture.put_with(b"k", VersionMeta { legal_hold: true, ..VersionMeta::NONE }).await;
+        let put = || fixture.put_inline(b"k");
+        assert!(matches!(put().await, Err(CatalogError::Locked)));
+        catalog.set_versioning(fixture.bucket.id, Versioning::Enabled).await.unwrap();
+        put().await.unwrap();
+        catalog.set_versioning(fixture.bucket.id, Versioning::Suspended).await.unwrap();
+        assert!(matches!(put().await, Err(CatalogError::Locked)));
+        let newest = fixture.newest(b"k").await.unwrap();
+        assert_ne!(newest.id, VersionId::Null, "the refused write has changed nothing");
+        catalog.set_version_legal_hold(&held, false).await.unwrap();
+        assert_eq!(put().await.unwrap().version, VersionId::Null);
+        assert_eq!(fixture.assert_consistent().await, (18, 2));
     })
     .await;
 }

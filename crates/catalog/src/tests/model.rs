@@ -63,6 +63,12 @@ enum Op {
     SetVersioning {
         enabled: bool,
     },
+    /// Puts a legal hold on a version with an id of its own, or lifts it.
+    Hold {
+        key: u8,
+        pick: usize,
+        held: bool,
+    },
     Collect {
         grace_ms: u64,
     },
@@ -92,6 +98,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (key(), vec(chunks(), 1..4), chunks(), fate())
             .prop_map(|(key, parts, replaced, fate)| Op::Multipart { key, parts, replaced, fate }),
         1 => any::<bool>().prop_map(|enabled| Op::SetVersioning { enabled }),
+        2 => (key(), any::<usize>(), any::<bool>()).prop_map(|(key, pick, held)| Op::Hold { key, pick, held }),
         6 => prop_oneof![Just(0), Just(3), Just(1000)].prop_map(|grace_ms| Op::Collect { grace_ms }),
     ]
 }
@@ -112,6 +119,7 @@ struct Model {
     /// What the backend holds.
     backend: BTreeSet<SealedId>,
     open_parts: BTreeMap<u8, u64>,
+    held: BTreeSet<VersionId>,
 }
 
 impl Model {
@@ -175,6 +183,7 @@ impl Model {
                 };
                 fixture.catalog.set_versioning(fixture.bucket.id, self.versioning).await.unwrap();
             }
+            Op::Hold { key, pick, held } => self.hold(key, pick, held).await,
             Op::Collect { grace_ms } => self.collect(grace_ms).await,
         }
     }
@@ -224,6 +233,24 @@ impl Model {
         }
     }
 
+    async fn hold(&mut self, key: u8, pick: usize, held: bool) {
+        let fixture = &self.fixture;
+        let holdable =
+            |(id, stored): &&(VersionId, Stored)| *id != VersionId::Null && *stored != Stored::Marker;
+        let versions: Vec<_> = self.versions.entry(key).or_default().iter().filter(holdable).collect();
+        if versions.is_empty() {
+            return;
+        }
+        let (id, _) = versions[pick % versions.len()];
+        let version = fixture.catalog.version(fixture.bucket.id, &[key], Some(*id)).await.unwrap().unwrap();
+        fixture.catalog.set_version_legal_hold(&version, held).await.unwrap();
+        if held {
+            self.held.insert(*id)
+        } else {
+            self.held.remove(id)
+        };
+    }
+
     async fn delete(&mut self, key: u8) {
         let fixture = &self.fixture;
         let delete = DeleteVersion {
@@ -246,8 +273,8 @@ impl Model {
     async fn delete_version(&mut self, key: u8, pick: usize) {
         let fixture = self.fixture.clone();
         let versions = self.versions.entry(key).or_default();
-        let picked = (!versions.is_empty()).then(|| versions.remove(pick % versions.len()));
-        let id = picked.as_ref().map_or(VersionId::Numbered(1 << 40), |(id, _)| *id);
+        let picked = (!versions.is_empty()).then(|| pick % versions.len());
+        let id = picked.map_or(VersionId::Numbered(1 << 40), |picked| versions[picked].0);
         let delete = DeleteVersion {
             bucket: fixture.bucket.id,
             key: vec![key],
@@ -256,8 +283,12 @@ impl Model {
             bypass_governance: false,
             now_ms: tick(),
         };
-        let deleted = fixture.catalog.delete_version(delete, Arc::clone(&fixture.hook)).await.unwrap();
-        assert_eq!(deleted.version, picked.map(|(id, _)| id));
+        let deleted = fixture.catalog.delete_version(delete, Arc::clone(&fixture.hook)).await;
+        if self.held.contains(&id) {
+            assert!(matches!(deleted, Err(CatalogError::Locked)));
+            return;
+        }
+        assert_eq!(deleted.unwrap().version, picked.map(|picked| versions.remove(picked).0));
     }
 
     async fn copy(&mut self, from: u8, to: u8) {
@@ -357,6 +388,7 @@ impl Model {
             for (id, stored) in versions {
                 let version = fixture.catalog.version(fixture.bucket.id, &[key], Some(*id)).await.unwrap();
                 let version = version.expect("the version is there");
+                assert_eq!(version.meta.legal_hold, self.held.contains(id));
                 let size = match stored {
                     Stored::Marker => continue,
                     Stored::Inline => 9,
@@ -393,6 +425,7 @@ async fn every_version_is_readable_or_cleanly_absent_at_every_step() {
                         versions: BTreeMap::new(),
                         backend: BTreeSet::new(),
                         open_parts: BTreeMap::new(),
+                        held: BTreeSet::new(),
                     };
                     for op in ops {
                         model.apply(op).await;
@@ -417,6 +450,12 @@ impl Model {
             > 0
         {}
         let versions = std::mem::take(&mut self.versions);
+        for (key, versions) in &versions {
+            for (id, _) in versions.iter().filter(|(id, _)| self.held.contains(id)) {
+                let version = fixture.catalog.version(fixture.bucket.id, &[*key], Some(*id)).await.unwrap();
+                fixture.catalog.set_version_legal_hold(&version.unwrap(), false).await.unwrap();
+            }
+        }
         for (key, versions) in versions {
             for (id, _) in versions {
                 let delete = DeleteVersion {
