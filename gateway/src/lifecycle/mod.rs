@@ -1,6 +1,6 @@
 //! Lifecycle rules: what becomes of versions and uploads as time passes. Pure: no I/O, no clock.
 //!
-//! [`Lifecycle`] is a bucket's stored configuration. [`decide`] says what is due for one version, [`abort_due`] for
+//! [`Lifecycle`] is a bucket's stored configuration. [`decide()`] says what is due for one version, [`abort_due`] for
 //! one upload. The background job asks and acts; the S3 operations show what will happen (`x-amz-expiration`).
 
 mod calendar;

@@ -7,7 +7,7 @@ use super::filter::Scope;
 /// A bucket's lifecycle configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lifecycle {
-    /// The rules. All that apply count; what they say together is decided by [`super::decide`].
+    /// The rules. All that apply count; what they say together is decided by [`super::decide()`].
     pub rules: Vec<Rule>,
 }
 

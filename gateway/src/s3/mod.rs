@@ -1,8 +1,8 @@
 //! The S3 protocol: every operation, one file per noun.
 //!
 //! `s3s` speaks HTTP, checks signatures and parses requests; the operations here decide. Each of them resolves
-//! its bucket, asks at the [`gate`] whether the caller may do this, and only then does anything else. What takes bytes
-//! takes a quota reservation first. Errors of the crates below become S3's in [`errors`], and only there.
+//! its bucket, asks at the `gate` whether the caller may do this, and only then does anything else. What takes bytes
+//! takes a quota reservation first. Errors of the crates below become S3's in `errors`, and only there.
 
 mod acls;
 mod attributes;
