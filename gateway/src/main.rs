@@ -11,7 +11,7 @@ use datamesh_gateway::commands::{dev, serve};
 use datamesh_gateway::config::GatewayConfig;
 use datamesh_gateway::instance::StartError;
 use datamesh_node::config::{ConfigError, LogSection, load};
-use datamesh_node::{TelemetryError, one_line, start_logging};
+use datamesh_node::{TelemetryError, process, start_logging};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -53,25 +53,16 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
+    process::keep_freed_memory();
     let failure = match run(&Arguments::parse().command) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(failure) => failure,
     };
-    eprintln!("datamesh-gateway: {}", one_line(&failure));
-    match failure {
-        Failure::Config(_) | Failure::Telemetry(_) => _exit(2),
-        Failure::Start(_) => _exit(1),
-    }
-}
-
-#[allow(
-    unsafe_code,
-    reason = "the standard library has no exit that leaves the destructors of C++ statics alone"
-)]
-unsafe extern "C" {
-    /// Ends the process at once. After a failed start threads of RocksDB may still run, and an ordinary exit destroys
-    /// what they use under them. What must survive is on disk already.
-    safe fn _exit(code: i32) -> !;
+    let code = match failure {
+        Failure::Config(_) | Failure::Telemetry(_) => 2,
+        Failure::Start(_) => 1,
+    };
+    process::fail("datamesh-gateway", code, &failure)
 }
 
 fn run(command: &Command) -> Result<(), Failure> {

@@ -8,6 +8,7 @@ pub mod durable_file;
 mod error;
 mod map_file;
 mod node;
+pub mod process;
 mod scrub;
 mod service;
 mod telemetry;

@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use datamesh_mesh::NodeKey;
 use datamesh_node::config::{NodeConfig, load};
-use datamesh_node::{Node, durable_file, one_line, start_logging};
+use datamesh_node::{Node, durable_file, process, start_logging};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -40,15 +40,18 @@ enum Command {
     },
 }
 
+const PROGRAM: &str = "datamesh-node";
+
 fn main() -> ExitCode {
+    process::keep_freed_memory();
     let arguments = Arguments::parse();
     let (Command::Run { config: file } | Command::Identity { config: file }) = &arguments.command;
     let config = match load(file, NodeConfig::validate) {
         Ok(config) => config,
-        Err(error) => return fail(2, &error),
+        Err(error) => process::fail(PROGRAM, 2, &error),
     };
     if let Err(error) = start_logging(&config.log) {
-        return fail(2, &error);
+        process::fail(PROGRAM, 2, &error);
     }
     let result = match arguments.command {
         Command::Run { .. } => run(&config),
@@ -56,13 +59,8 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(1, error.as_ref()),
+        Err(error) => process::fail(PROGRAM, 1, error.as_ref()),
     }
-}
-
-fn fail(code: u8, error: &(dyn std::error::Error + 'static)) -> ExitCode {
-    eprintln!("datamesh-node: {}", one_line(error));
-    ExitCode::from(code)
 }
 
 fn print_identity(config: &NodeConfig) -> anyhow::Result<()> {

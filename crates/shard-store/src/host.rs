@@ -58,12 +58,9 @@ impl Host for SystemHost {
         mut parts: &mut [IoSlice<'_>],
         mut offset: u64,
     ) -> io::Result<()> {
-        // The most that one call takes (IOV_MAX on Linux).
-        const PARTS_MAX: usize = 1024;
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
-            let count = parts.len().min(PARTS_MAX);
-            match rustix::io::pwritev(file, &parts[..count], offset) {
+            match rustix::io::pwritev(file, &piece(parts, offset), offset) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     offset += written as u64;
@@ -110,6 +107,27 @@ impl Host for SystemHost {
     fn new_store_id(&self) -> StoreId {
         StoreId(*Uuid::new_v4().as_bytes())
     }
+}
+
+/// What one call writes at most. Linux gives a larger write larger folios of page cache to copy into, which cost ext4
+/// three times the CPU at 1 MiB (see the decision on the shard store).
+const PIECE_BYTES: u64 = 128 << 10;
+
+/// The beginning of `parts`, up to the next multiple of [`PIECE_BYTES`] in the file.
+fn piece<'a>(parts: &'a [IoSlice<'_>], offset: u64) -> Vec<IoSlice<'a>> {
+    // The most that one call takes (IOV_MAX on Linux).
+    const PARTS_MAX: usize = 1024;
+    let mut room = (PIECE_BYTES - offset % PIECE_BYTES) as usize;
+    let mut piece = Vec::new();
+    for part in parts.iter().take(PARTS_MAX) {
+        if room == 0 {
+            break;
+        }
+        let len = part.len().min(room);
+        piece.push(IoSlice::new(&part[..len]));
+        room -= len;
+    }
+    piece
 }
 
 /// Whether an error means that the disk or the quota is used up.
