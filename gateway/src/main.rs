@@ -14,7 +14,7 @@ use datamesh_node::config::{ConfigError, LogSection, load};
 use datamesh_node::{TelemetryError, process, start_logging};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// The DataMesh S3 gateway.
 #[derive(Parser)]
@@ -53,7 +53,6 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    process::keep_freed_memory();
     let failure = match run(&Arguments::parse().command) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(failure) => failure,

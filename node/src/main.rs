@@ -14,7 +14,7 @@ use datamesh_node::{Node, durable_file, process, start_logging};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// A DataMesh storage node.
 #[derive(Parser)]
@@ -43,7 +43,6 @@ enum Command {
 const PROGRAM: &str = "datamesh-node";
 
 fn main() -> ExitCode {
-    process::keep_freed_memory();
     let arguments = Arguments::parse();
     let (Command::Run { config: file } | Command::Identity { config: file }) = &arguments.command;
     let config = match load(file, NodeConfig::validate) {

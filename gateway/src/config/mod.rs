@@ -156,9 +156,9 @@ pub struct KeysSection {
 pub struct IngestSection {
     /// Objects up to this size are kept in the catalog. Default: 8 KiB.
     pub inline_max: ByteSize,
-    /// Chunks of one upload under way at a time. Default: 6.
+    /// Chunks of one upload under way at a time. Default: 4.
     pub chunks_in_flight: usize,
-    /// Their plaintext. Default: 6 MiB.
+    /// Their plaintext. Default: 4 MiB.
     pub in_flight: ByteSize,
     /// The same for all uploads together. Default: 128 MiB.
     pub in_flight_total: ByteSize,
@@ -168,8 +168,8 @@ impl Default for IngestSection {
     fn default() -> Self {
         Self {
             inline_max: ByteSize(8 * KIB),
-            chunks_in_flight: 6,
-            in_flight: ByteSize(6 * MIB),
+            chunks_in_flight: 4,
+            in_flight: ByteSize(4 * MIB),
             in_flight_total: ByteSize(128 * MIB),
         }
     }

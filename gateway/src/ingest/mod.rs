@@ -65,8 +65,8 @@ impl Default for IngestConfig {
         Self {
             chunker: ChunkerConfig::default(),
             inline_max: 8 << 10,
-            chunks_in_flight: 6,
-            in_flight_bytes: 6 << 20,
+            chunks_in_flight: 4,
+            in_flight_bytes: 4 << 20,
             in_flight_bytes_total: 128 << 20,
             flush_entries: 64,
             pending_ttl_ms: 60 * 60 * 1000,
