@@ -134,3 +134,29 @@ fn piece<'a>(parts: &'a [IoSlice<'_>], offset: u64) -> Vec<IoSlice<'a>> {
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_in_pieces_is_what_the_file_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("segment");
+        let file = SystemHost.create(&path).unwrap();
+        let mut expected = Vec::new();
+        // Around the boundary of a piece, more than one piece, and more parts than one call takes.
+        let piece = PIECE_BYTES as usize;
+        for lens in [vec![0, 1, piece - 1], vec![piece, 0, piece + 1], vec![3 * piece + 7, 64], vec![5; 3000]]
+        {
+            let parts: Vec<Vec<u8>> = lens
+                .iter()
+                .map(|len| (0..*len).map(|at| (at as u8).wrapping_mul(31) ^ *len as u8).collect())
+                .collect();
+            let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+            SystemHost.write_all_at(&path, &file, &mut slices, expected.len() as u64).unwrap();
+            expected.extend(parts.concat());
+        }
+        assert!(std::fs::read(&path).unwrap() == expected);
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Once;
 
 use rusqlite::config::DbConfig as Setting;
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -31,6 +32,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn open(path: &Path, config: &DbConfig, role: Role) -> Result<Self, DbError> {
+        stop_counting_memory();
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let failed = |source: rusqlite::Error| match source.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => DbError::NotADatabase { path: path.to_owned() },
@@ -112,6 +114,18 @@ impl Connection {
     pub(crate) fn execute_batch(&mut self, sql: &'static str) -> Result<(), DbError> {
         self.db.execute_batch(sql).map_err(|source| statement_error(sql, source))
     }
+}
+
+/// SQLite counts what it allocates, for all connections under one lock. On several threads they queue at it.
+fn stop_counting_memory() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        #[allow(unsafe_code, reason = "the setting has no safe interface")]
+        // SAFETY: the arguments are those of SQLITE_CONFIG_MEMSTATUS. It fails, and changes nothing, when SQLite runs.
+        unsafe {
+            rusqlite::ffi::sqlite3_config(rusqlite::ffi::SQLITE_CONFIG_MEMSTATUS, 0);
+        }
+    });
 }
 
 fn owned(index: usize, row: &rusqlite::Row<'_>) -> rusqlite::Result<Value> {
