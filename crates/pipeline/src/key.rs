@@ -1,13 +1,14 @@
 //! The two keys of the data path and what is derived from them.
 //!
 //! A [`DomainKey`] is a dedup domain's secret. Nothing uses it directly: BLAKE3's key derivation makes one subkey
-//! for chunk ids, one for sealing and one for the cut points, so that none of them says anything about another.
+//! for chunk ids, one for sealing and one for the cut points, so that none of them says anything about another. One more protects the
+//! envelopes of object keys.
 //! A [`ShardAuthKey`] is the gateways' shared secret for shard tags; nodes never have either.
 
 use std::fmt;
 use std::sync::Arc;
 
-use datamesh_types::ChunkId;
+use datamesh_types::{ChunkId, DomainId};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::PipelineError;
@@ -15,6 +16,8 @@ use crate::PipelineError;
 const ID_CONTEXT: &str = "DataMesh 2026-11-22 pipeline v1: chunk id";
 const SEAL_CONTEXT: &str = "DataMesh 2026-11-22 pipeline v1: sealing";
 const GEAR_CONTEXT: &str = "DataMesh 2026-11-22 pipeline v1: cut points";
+const ENVELOPE_CONTEXT: &str = "DataMesh 2026-11-22 pipeline v1: envelopes of object keys";
+const DOMAIN_CONTEXT: &str = "DataMesh 2026-11-22 pipeline v1: domain id";
 
 /// Gear tables of FastCDC: a value for each byte, and the same shifted left by one bit.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -27,6 +30,8 @@ pub(crate) struct GearTables {
 struct Subkeys {
     id: [u8; 32],
     seal: [u8; 32],
+    envelope: [u8; 32],
+    domain: [u8; DomainId::LEN],
     gear: GearTables,
 }
 
@@ -42,6 +47,8 @@ impl DomainKey {
         let subkeys = Subkeys {
             id: blake3::derive_key(ID_CONTEXT, &bytes),
             seal: blake3::derive_key(SEAL_CONTEXT, &bytes),
+            envelope: blake3::derive_key(ENVELOPE_CONTEXT, &bytes),
+            domain: derive_domain(&bytes),
             gear: derive_gear(&bytes),
         };
         bytes.zeroize();
@@ -53,8 +60,19 @@ impl DomainKey {
         Self::from_bytes(random_bytes("draw a domain key").expect("the system has a random generator"))
     }
 
+    /// The dedup domain of a key that makes one of its own: an object key, a named key. An account's domain is
+    /// drawn at random instead.
+    pub fn own_domain(&self) -> DomainId {
+        DomainId(self.0.domain)
+    }
+
     pub(crate) fn gear(&self) -> &GearTables {
         &self.0.gear
+    }
+
+    /// What envelopes of object keys are sealed with, together with the customer's key.
+    pub(crate) fn envelope_key(&self) -> &[u8; 32] {
+        &self.0.envelope
     }
 
     /// The AES-256 key of one chunk.
@@ -67,6 +85,12 @@ impl fmt::Debug for DomainKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DomainKey(..)")
     }
+}
+
+fn derive_domain(bytes: &[u8; 32]) -> [u8; DomainId::LEN] {
+    let mut domain = [0; DomainId::LEN];
+    blake3::Hasher::new_derive_key(DOMAIN_CONTEXT).update(bytes).finalize_xof().fill(&mut domain);
+    domain
 }
 
 /// The whole table comes from the key, not a seed mixed into the published one: 64 bits of seed can be

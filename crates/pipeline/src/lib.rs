@@ -19,11 +19,13 @@
 //!   shard's own key over the payload; that key is BLAKE3 keyed by the shard auth key over `version | shard id`.
 //! * Chunk boundaries: FastCDC v2020, normalisation level 2, with a gear table derived from the domain key.
 //!   They are not stored, but changing them ends deduplication against everything stored before.
+//! * Envelope of an object key, version 1: `version u8 | salt [16] | key encrypted [32] | tag [16]`; see `envelope`.
 //! * Chunk ids: BLAKE3 of the plaintext, keyed by a key derived from the domain key.
 
 mod chunker;
 mod coder;
 mod compress;
+mod envelope;
 mod error;
 mod frame;
 mod key;
@@ -33,6 +35,7 @@ mod seal;
 
 pub use chunker::{Chunker, ChunkerConfig};
 pub use coder::Coder;
+pub use envelope::{open_object_key, seal_object_key};
 pub use error::PipelineError;
 pub use frame::{SHARD_OVERHEAD, check_shard, frame_shard};
 pub use key::{DomainKey, ShardAuthKey, chunk_id};
