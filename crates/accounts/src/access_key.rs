@@ -292,7 +292,8 @@ fn check_policy(policy: Option<&str>) -> Result<(), AccountsError> {
     Ok(())
 }
 
-fn secret_name(access_key_id: &str) -> String {
+/// What the secret is sealed under.
+pub(crate) fn secret_name(access_key_id: &str) -> String {
     format!("access-key/{access_key_id}")
 }
 

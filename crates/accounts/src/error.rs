@@ -6,7 +6,7 @@ use datamesh_db::DbError;
 use datamesh_policy::PolicyError;
 use datamesh_types::AccountId;
 
-use crate::Dimension;
+use crate::{Dimension, KekId};
 
 /// Why an account, a key or a reservation could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +35,7 @@ pub enum AccountsError {
     },
     /// The KEK file holds no key.
     #[error(
-        "{path} holds no key-encryption key: expected one line, datamesh-kek-1: and 64 hexadecimal digits",
+        "{path} holds no key-encryption key: expected lines of datamesh-kek-1: and 64 hexadecimal digits",
         path = path.display()
     )]
     KekMalformed {
@@ -45,6 +45,29 @@ pub enum AccountsError {
     /// The database was sealed under another KEK.
     #[error("the key-encryption key is not the one this database was sealed under")]
     WrongKek,
+    /// A secret was sealed under a key that the KEK file does not have (any more, or yet).
+    #[error("the sealed secret {name} was sealed under the key-encryption key {id}, which the file does not have")]
+    UnknownKek {
+        /// The key.
+        id: KekId,
+        /// What it is the secret of.
+        name: String,
+    },
+    /// Secrets are still sealed under a key that is to be retired.
+    #[error("{secrets} secrets are not sealed under the newest key-encryption key yet: rotate first")]
+    KekInUse {
+        /// How many.
+        secrets: u64,
+    },
+    /// Not the name of a named key.
+    #[error("a key's name has 1 to 256 letters, digits, '-', '_', '/', ':', '+', '=', '.' or '@'")]
+    InvalidKeyName,
+    /// The account has a key of this name.
+    #[error("there is a key {name:?} already")]
+    KeyNameTaken {
+        /// The name.
+        name: String,
+    },
     /// A sealed secret was changed, or moved from another row.
     #[error("the sealed secret {name} does not open: it is damaged")]
     Damaged {

@@ -20,6 +20,7 @@ const SESSIONS: &str = "sessions";
 
 /// Domain keys kept opened: some 4 KiB each.
 const DOMAINS_CACHED: usize = 4_096;
+const NAMED_KEYS_CACHED: usize = 1_024;
 
 /// The key ring. Clones share it.
 #[derive(Clone)]
@@ -31,6 +32,7 @@ struct Shared {
     db: Db,
     kek: Kek,
     domains: Cache<DomainId, DomainKey>,
+    named: Cache<String, DomainKey>,
 }
 
 impl Keyring {
@@ -40,9 +42,12 @@ impl Keyring {
     /// [`AccountsError::WrongKek`] when the database was sealed under another key.
     pub async fn open(db: Db, kek: Kek) -> Result<Self, AccountsError> {
         db.migrate(schema::COMPONENT, schema::MIGRATIONS).await?;
-        let ring = Self { shared: Arc::new(Shared { db, kek, domains: Cache::new(DOMAINS_CACHED) }) };
+        let (domains, named) = (Cache::new(DOMAINS_CACHED), Cache::new(NAMED_KEYS_CACHED));
+        let ring = Self { shared: Arc::new(Shared { db, kek, domains, named }) };
         match ring.key(CHECK.to_owned()).await {
-            Err(AccountsError::Damaged { .. }) => Err(AccountsError::WrongKek),
+            Err(AccountsError::Damaged { .. } | AccountsError::UnknownKek { .. }) => {
+                Err(AccountsError::WrongKek)
+            }
             other => other.map(|_| ring),
         }
     }
@@ -78,24 +83,51 @@ impl Keyring {
         &self.shared.kek
     }
 
+    pub(crate) fn db(&self) -> &Db {
+        &self.shared.db
+    }
+
+    pub(crate) fn named_keys(&self) -> &Cache<String, DomainKey> {
+        &self.shared.named
+    }
+
     /// The stored key `name`; the first caller of all creates it.
     async fn key(&self, name: String) -> Result<Zeroizing<[u8; 32]>, AccountsError> {
+        match self.existing_key(name.clone()).await? {
+            Some(key) => Ok(key),
+            None => {
+                let sealed = self.create_key(name.clone()).await?;
+                self.open_key(name, &sealed)
+            }
+        }
+    }
+
+    /// The stored key `name`, if there is one.
+    pub(crate) async fn existing_key(
+        &self,
+        name: String,
+    ) -> Result<Option<Zeroizing<[u8; 32]>>, AccountsError> {
         let wanted = name.clone();
         let stored: Option<Vec<u8>> =
             self.shared.db.read(move |tx| Box::pin(stored_key(tx, wanted.clone()))).await?;
-        let sealed = match stored {
-            Some(sealed) => sealed,
-            None => self.create_key(name.clone()).await?,
-        };
-        let opened = self.shared.kek.open(&name, &sealed)?;
+        stored.map(|sealed| self.open_key(name, &sealed)).transpose()
+    }
+
+    fn open_key(&self, name: String, sealed: &[u8]) -> Result<Zeroizing<[u8; 32]>, AccountsError> {
+        let opened = self.shared.kek.open(&name, sealed)?;
         let key = <[u8; 32]>::try_from(opened.as_slice()).map_err(|_| AccountsError::Damaged { name })?;
         Ok(Zeroizing::new(key))
     }
 
-    async fn create_key(&self, name: String) -> Result<Vec<u8>, AccountsError> {
+    /// A fresh key, sealed under `name`.
+    pub(crate) fn draw_key(&self, name: &str) -> Result<Vec<u8>, AccountsError> {
         let mut key = Zeroizing::new([0; 32]);
         aws_lc_rs::rand::fill(&mut *key).map_err(|_| AccountsError::Random)?;
-        let sealed = self.shared.kek.seal(&name, &*key)?;
+        self.shared.kek.seal(name, &*key)
+    }
+
+    async fn create_key(&self, name: String) -> Result<Vec<u8>, AccountsError> {
+        let sealed = self.draw_key(&name)?;
         self.shared
             .db
             .write(move |tx| {

@@ -153,7 +153,8 @@ impl Accounts {
     }
 }
 
-fn email_name(account: AccountId) -> String {
+/// What the secret is sealed under.
+pub(crate) fn email_name(account: AccountId) -> String {
     format!("email/{account}")
 }
 

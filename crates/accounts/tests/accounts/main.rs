@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 mod keys;
 mod quotas;
+mod rotation;
 
 /// A clock that stands still until a test turns it.
 #[derive(Default)]
