@@ -46,7 +46,9 @@ pub enum AccountsError {
     #[error("the key-encryption key is not the one this database was sealed under")]
     WrongKek,
     /// A secret was sealed under a key that the KEK file does not have (any more, or yet).
-    #[error("the sealed secret {name} was sealed under the key-encryption key {id}, which the file does not have")]
+    #[error(
+        "the sealed secret {name} was sealed under the key-encryption key {id}, which the file does not have"
+    )]
     UnknownKek {
         /// The key.
         id: KekId,

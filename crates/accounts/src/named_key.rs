@@ -15,8 +15,7 @@ impl Keyring {
     /// # Errors
     /// [`AccountsError::InvalidKeyName`], [`AccountsError::KeyNameTaken`].
     pub async fn create_named_key(&self, account: AccountId, name: &str) -> Result<(), AccountsError> {
-        const INSERT: &str =
-            "INSERT INTO sealed_key (name, sealed) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        const INSERT: &str = "INSERT INTO sealed_key (name, sealed) VALUES ($1, $2) ON CONFLICT DO NOTHING";
         if !is_name(name) {
             return Err(AccountsError::InvalidKeyName);
         }

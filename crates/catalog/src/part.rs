@@ -83,7 +83,7 @@ async fn put(tx: &mut Tx, part: &PutPart, hook: &dyn CommitHook) -> Result<Part,
     macro_rules! select {
         ($suffix:literal) => {
             concat!(
-                "SELECT b.account, b.domain, p.size, p.manifest FROM upload u JOIN bucket b ON b.id = u.bucket
+                "SELECT b.account, p.size, p.manifest FROM upload u JOIN bucket b ON b.id = u.bucket
                    LEFT JOIN upload_part p ON p.upload = u.id AND p.number = $4
                  WHERE u.id = $1 AND u.bucket = $2 AND u.key = $3 AND u.completed_at_ms IS NULL",
                 $suffix
@@ -105,9 +105,6 @@ async fn put(tx: &mut Tx, part: &PutPart, hook: &dyn CommitHook) -> Result<Part,
     };
     let row = tx.query_opt(sql, &[id.clone(), bucket, key, part.number.into()]).await?;
     let row = row.ok_or(CatalogError::NoSuchUpload)?;
-    if part.content.domain.0 != row.blob(1)? {
-        return Err(CatalogError::DomainMismatch);
-    }
     let manifest = manifest::commit(tx, &part.content, part.size).await?;
     let params = [
         id,
@@ -119,10 +116,10 @@ async fn put(tx: &mut Tx, part: &PutPart, hook: &dyn CommitHook) -> Result<Part,
         manifest.into(),
     ];
     tx.execute(STORE, &params).await?;
-    if let Some(replaced) = row.opt_int(3)? {
+    if let Some(replaced) = row.opt_int(2)? {
         tx.execute(RELEASE, &[Value::Int(replaced), part.now_ms.into()]).await?;
     }
-    let bytes = part.size.cast_signed() - row.opt_int(2)?.unwrap_or(0);
+    let bytes = part.size.cast_signed() - row.opt_int(1)?.unwrap_or(0);
     hook.run(tx, &UsageChange { account: AccountId(row.bytes(0)?), bytes, objects: 0 }).await?;
     Ok(Part {
         number: part.number,

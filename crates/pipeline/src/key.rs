@@ -17,6 +17,7 @@ const ID_CONTEXT: &str = "DataMesh 2026-11-22 pipeline v1: chunk id";
 const SEAL_CONTEXT: &str = "DataMesh 2026-11-22 pipeline v1: sealing";
 const GEAR_CONTEXT: &str = "DataMesh 2026-11-22 pipeline v1: cut points";
 const ENVELOPE_CONTEXT: &str = "DataMesh 2026-11-22 pipeline v1: envelopes of object keys";
+const TAG_CONTEXT: &str = "DataMesh 2026-11-22 pipeline v1: entity tags";
 const DOMAIN_CONTEXT: &str = "DataMesh 2026-11-22 pipeline v1: domain id";
 
 /// Gear tables of FastCDC: a value for each byte, and the same shifted left by one bit.
@@ -31,6 +32,7 @@ struct Subkeys {
     id: [u8; 32],
     seal: [u8; 32],
     envelope: [u8; 32],
+    tag: [u8; 32],
     domain: [u8; DomainId::LEN],
     gear: GearTables,
 }
@@ -48,6 +50,7 @@ impl DomainKey {
             id: blake3::derive_key(ID_CONTEXT, &bytes),
             seal: blake3::derive_key(SEAL_CONTEXT, &bytes),
             envelope: blake3::derive_key(ENVELOPE_CONTEXT, &bytes),
+            tag: blake3::derive_key(TAG_CONTEXT, &bytes),
             domain: derive_domain(&bytes),
             gear: derive_gear(&bytes),
         };
@@ -64,6 +67,12 @@ impl DomainKey {
     /// drawn at random instead.
     pub fn own_domain(&self) -> DomainId {
         DomainId(self.0.domain)
+    }
+
+    /// A name for content that says nothing about it to whoever lacks the key, unlike the MD5 that it is made from.
+    pub fn entity_tag(&self, md5: &[u8; 16]) -> [u8; 16] {
+        let hash = blake3::keyed_hash(&self.0.tag, md5);
+        *hash.as_bytes().first_chunk().expect("a BLAKE3 hash has 32 bytes")
     }
 
     pub(crate) fn gear(&self) -> &GearTables {

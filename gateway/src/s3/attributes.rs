@@ -9,6 +9,7 @@ use s3s::{S3Result, s3_error};
 use serde::{Deserialize, Serialize};
 
 use super::checksums::{Algorithm, Kind, StoredChecksum};
+use super::encryption::StoredEncryption;
 
 /// S3's limit on user metadata: names and values together, in bytes.
 const METADATA_LEN_MAX: usize = 2 << 10;
@@ -45,6 +46,9 @@ pub struct Attributes {
     /// The checksum of the whole.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<StoredChecksum>,
+    /// How it is encrypted, if not with its account's key.
+    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<StoredEncryption>,
     /// Of an upload: the checksum that its completion will have.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub planned: Option<PlannedChecksum>,

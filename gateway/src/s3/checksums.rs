@@ -267,8 +267,9 @@ fn check_shape(algorithm: Algorithm, value: &str) -> S3Result<()> {
     }
 }
 
+/// No digest of that algorithm, so it cannot be the content's.
 fn invalid_value(algorithm: Algorithm) -> S3Error {
-    s3_error!(InvalidRequest, "Value for {} header is invalid.", algorithm.header())
+    s3_error!(BadDigest, "Value for {} header is invalid.", algorithm.header())
 }
 
 fn unsupported(name: &str) -> S3Error {
@@ -380,12 +381,14 @@ mod tests {
         assert!(declared.verify("NSRBwg==", None).is_ok());
         assert_eq!(*declared.verify("AAAAAA==", None).unwrap_err().code(), s3s::S3ErrorCode::BadDigest);
         for bad in [
-            &[("x-amz-checksum-crc32", "NSRB")][..],
-            &[("x-amz-checksum-crc32", "?")],
-            &[("x-amz-checksum-crc32", "NSRBwg=="), ("x-amz-checksum-crc32c", "NSRBwg==")],
+            &[("x-amz-checksum-crc32", "NSRBwg=="), ("x-amz-checksum-crc32c", "NSRBwg==")][..],
             &[("x-amz-checksum-xxhash3", "NSRBwg==")],
         ] {
             assert_eq!(*declare(bad).unwrap_err().code(), s3s::S3ErrorCode::InvalidRequest, "{bad:?}");
+        }
+        for bad in ["NSRB", "?"] {
+            let error = declare(&[("x-amz-checksum-crc32", bad)]).unwrap_err();
+            assert_eq!(*error.code(), s3s::S3ErrorCode::BadDigest, "{bad}");
         }
     }
 }

@@ -15,9 +15,11 @@ use super::caller::Caller;
 use super::checksums::{Algorithm, Kind, StoredChecksum, show_checksum};
 use super::classes::Class;
 use super::conditions::{ReadConditions, precondition};
+use super::encryption::{
+    CustomerKey, VersionKey, requested_encryption, show_encryption, source_customer_key,
+};
 use super::grants::AskedAcl;
-use super::put::{check_encryption, hex};
-use super::{S3Gateway, errors, now_ms, shown_version, strong, timestamp, written_version};
+use super::{S3Gateway, destination, errors, now_ms, shown_version, strong, timestamp, written_version};
 
 /// S3's limit on the source of one copy, in bytes. Larger objects are copied in parts.
 const SOURCE_LEN_MAX: u64 = 5 << 30;
@@ -26,6 +28,8 @@ const SOURCE_LEN_MAX: u64 = 5 << 30;
 pub(super) struct Source {
     pub bucket: Bucket,
     pub version: Version,
+    /// What it is sealed with.
+    pub key: VersionKey,
 }
 
 impl S3Gateway {
@@ -39,7 +43,6 @@ impl S3Gateway {
         let bucket = self
             .bucket_for_key(&caller, (&input.bucket, &input.key), Action::PutObject, expected_owner)
             .await?;
-        check_supported(input)?;
         let conditions = ReadConditions {
             if_match: input.copy_source_if_match.as_ref(),
             if_none_match: input.copy_source_if_none_match.as_ref(),
@@ -47,7 +50,10 @@ impl S3Gateway {
             if_unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
         };
         let expected_owner = input.expected_source_bucket_owner.as_deref();
-        let source = self.source(&caller, &input.copy_source, &conditions, expected_owner).await?;
+        let requested = requested_encryption!(input)?;
+        let customer = source_customer_key!(input)?;
+        let source =
+            self.source(&caller, &input.copy_source, &conditions, expected_owner, customer.as_ref()).await?;
         if source.version.size > SOURCE_LEN_MAX {
             return Err(s3_error!(
                 InvalidRequest,
@@ -59,7 +65,10 @@ impl S3Gateway {
         // An older version may be made the current one again.
         let named = matches!(&input.copy_source, CopySource::Bucket { version_id: Some(_), .. });
         let is_self = !named && source.bucket.id == bucket.id && source.version.key == input.key.as_bytes();
-        let changes = replaces || input.storage_class.is_some() || input.website_redirect_location.is_some();
+        let changes = replaces
+            || input.storage_class.is_some()
+            || input.website_redirect_location.is_some()
+            || requested.is_explicit();
         if is_self && !changes {
             return Err(s3_error!(
                 InvalidRequest,
@@ -87,9 +96,14 @@ impl S3Gateway {
             class: self.classes.choose(input.storage_class.as_ref())?,
             attributes,
             meta: VersionMeta { owner, acl, ..meta },
+            sealing: self.new_key(&bucket, requested).await?,
         };
+        let shown_encryption = write.sealing.shown();
         let (committed, checksum) = Box::pin(self.copy(&source, &bucket, write, checksum, wanted)).await?;
-        Ok(S3Response::new(shown(&source, &committed, checksum.as_ref())))
+        let mut output = shown(&source, &committed, checksum.as_ref());
+        output.ssekms_encryption_context = shown_encryption.context.clone();
+        show_encryption!(output, shown_encryption);
+        Ok(S3Response::new(output))
     }
 
     /// Shares the source's bytes where they may be shared, else reads and writes them again.
@@ -101,7 +115,10 @@ impl S3Gateway {
         checksum: Option<StoredChecksum>,
         wanted: Option<Algorithm>,
     ) -> S3Result<(Committed, Option<StoredChecksum>)> {
-        let same_domain = source.bucket.domain == bucket.domain;
+        let same_domain = source.bucket.domain == bucket.domain
+            && source.key.domain == write.sealing.domain
+            && source.key.is_shareable()
+            && write.sealing.is_shareable();
         // A class that the configuration has dropped cannot be compared: write into the new one.
         let from = self.classes.named(&source.version.storage_class).ok();
         let same_backend = from.is_some_and(|from| from.backend_name == write.class.backend_name);
@@ -111,7 +128,8 @@ impl S3Gateway {
             return Box::pin(self.rewrite(source, bucket, write, wanted)).await;
         }
         let hook = self.reserve(bucket, source.version.size, 1).await?;
-        let attributes = Attributes { checksum: checksum.clone(), ..write.attributes };
+        let attributes =
+            Attributes { checksum: checksum.clone(), encryption: write.sealing.stored, ..write.attributes };
         let copy = CopyVersion {
             source: source.version.clone(),
             bucket: bucket.id,
@@ -141,7 +159,7 @@ impl S3Gateway {
         let size = source.version.size;
         let hook = self.reserve(bucket, size, 1).await?;
         let content_type = write.attributes.content_type.clone();
-        let destination = self.destination(bucket, write.class, content_type, true).await?;
+        let destination = destination(&write.sealing, write.class, content_type, true);
         let body = self.source_body(source, 0..size).await?;
         let algorithm = wanted.unwrap_or(Algorithm::Crc64nvme);
         let ingested = self.ingest.store(body, size, algorithm.hasher(), destination).await;
@@ -154,9 +172,14 @@ impl S3Gateway {
             precondition: write.precondition,
             content: ingested.content,
             size,
-            etag: hex(ingested.md5),
+            etag: write.sealing.etag(ingested.md5),
             storage_class: write.class.name.clone(),
-            attributes: Attributes { checksum: Some(checksum.clone()), ..write.attributes }.encode(),
+            attributes: Attributes {
+                checksum: Some(checksum.clone()),
+                encryption: write.sealing.stored,
+                ..write.attributes
+            }
+            .encode(),
             meta: write.meta,
             now_ms: now_ms(),
         };
@@ -172,6 +195,7 @@ impl S3Gateway {
         source: &CopySource,
         conditions: &ReadConditions<'_>,
         expected_owner: Option<&str>,
+        customer: Option<&CustomerKey>,
     ) -> S3Result<Source> {
         let CopySource::Bucket { bucket, key, version_id } = source else {
             return Err(s3_error!(NotImplemented, "Access points are not implemented."));
@@ -186,7 +210,9 @@ impl S3Gateway {
                 _ => error,
             })?;
         conditions.check_source(&version)?;
-        Ok(Source { bucket, version })
+        let encryption = Attributes::decode(&version.attributes)?.encryption;
+        let key = self.key_of(&bucket, encryption, customer).await?;
+        Ok(Source { bucket, version, key })
     }
 
     /// A source's bytes.
@@ -195,8 +221,8 @@ impl S3Gateway {
         source: &Source,
         range: std::ops::Range<u64>,
     ) -> S3Result<StreamingBlob> {
-        let key = self.keyring.domain_key(source.bucket.domain).await.map_err(errors::accounts)?;
-        let body = self.retrieve.body(&source.version, range, &key).await.map_err(errors::retrieve)?;
+        let body = self.retrieve.body(&source.version, range, &source.key.key).await;
+        let body = body.map_err(errors::retrieve)?;
         Ok(StreamingBlob::from(Body::http_body_unsync(body)))
     }
 }
@@ -208,13 +234,8 @@ struct CopyWrite<'a> {
     class: &'a Class,
     attributes: Attributes,
     meta: VersionMeta,
-}
-
-fn check_supported(input: &CopyObjectInput) -> S3Result<()> {
-    let customer =
-        input.sse_customer_algorithm.as_deref().or(input.copy_source_sse_customer_algorithm.as_deref());
-    check_encryption(input.server_side_encryption.as_ref(), customer)?;
-    Ok(())
+    /// What it is sealed with.
+    sealing: VersionKey,
 }
 
 fn replaces_metadata(directive: Option<&MetadataDirective>) -> S3Result<bool> {

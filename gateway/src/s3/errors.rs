@@ -195,6 +195,10 @@ pub(super) fn accounts(error: AccountsError) -> S3Error {
         | AccountsError::KekExposed { .. }
         | AccountsError::KekMalformed { .. }
         | AccountsError::WrongKek
+        | AccountsError::UnknownKek { .. }
+        | AccountsError::KekInUse { .. }
+        | AccountsError::InvalidKeyName
+        | AccountsError::KeyNameTaken { .. }
         | AccountsError::Damaged { .. }
         | AccountsError::Random
         | AccountsError::InvalidEmail { .. }

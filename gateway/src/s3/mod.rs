@@ -17,6 +17,7 @@ mod conditions;
 mod configs;
 mod copy;
 mod delete;
+mod encryption;
 mod errors;
 mod gate;
 mod grants;
@@ -56,6 +57,7 @@ pub use service::{OPERATIONS, ServiceConfig, service};
 
 use caller::Caller;
 use classes::Class;
+use encryption::VersionKey;
 use gate::About;
 
 /// What the S3 operations work on.
@@ -200,23 +202,17 @@ impl S3Gateway {
             None => Err(errors::no_such_key()),
         }
     }
+}
 
-    /// Where a body for this bucket and class goes.
-    async fn destination(
-        &self,
-        bucket: &Bucket,
-        class: &Class,
-        content_type: Option<String>,
-        inline: bool,
-    ) -> S3Result<Destination> {
-        Ok(Destination {
-            domain: bucket.domain,
-            key: self.keyring.domain_key(bucket.domain).await.map_err(errors::accounts)?,
-            backend_name: class.backend_name.clone(),
-            backend: class.backend.clone(),
-            content_type,
-            cold: class.cold,
-            inline,
-        })
+/// Where a body of this class goes that is sealed with `key`.
+fn destination(key: &VersionKey, class: &Class, content_type: Option<String>, inline: bool) -> Destination {
+    Destination {
+        domain: key.domain,
+        key: key.key.clone(),
+        backend_name: class.backend_name.clone(),
+        backend: class.backend.clone(),
+        content_type,
+        cold: class.cold,
+        inline,
     }
 }

@@ -9,12 +9,13 @@ use s3s::dto::{
     GetObjectAttributesParts, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput,
     ObjectAttributes, ObjectLockLegalHoldStatus, ObjectPart, StorageClass, StreamingBlob,
 };
-use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
+use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
 
 use super::attributes::Attributes;
 use super::caller::Caller;
 use super::checksums::{StoredChecksum, show_checksum};
 use super::conditions::ReadConditions;
+use super::encryption::{ShownEncryption, check_read_headers, customer_key, show_encryption};
 use super::lock::shown_retention;
 use super::tags::TagSet;
 use super::{S3Gateway, errors, ranges, shown_class, shown_version, strong, timestamp};
@@ -36,10 +37,12 @@ struct Selection {
 
 /// Fills in what `GetObject` and `HeadObject` answer alike.
 macro_rules! describe {
-    ($output:expr, $bucket:expr, $version:expr, $attributes:expr, $selection:expr) => {{
+    ($output:expr, $bucket:expr, $version:expr, $attributes:expr, $selection:expr, $encryption:expr) => {{
         let output = &mut $output;
         let (version, attributes, selection): (&Version, Attributes, &Selection) =
             ($version, $attributes, &$selection);
+        let encryption: ShownEncryption = $encryption;
+        show_encryption!(output, encryption);
         output.accept_ranges = Some("bytes".to_owned());
         output.content_length = Some((selection.range.end - selection.range.start) as i64);
         output.content_range =
@@ -77,6 +80,7 @@ impl S3Gateway {
         req: S3Request<GetObjectInput>,
     ) -> S3Result<S3Response<GetObjectOutput>> {
         let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
+        check_read_headers(&req.headers)?;
         let input = &req.input;
         let name = (input.bucket.as_str(), input.key.as_str());
         let expected_owner = input.expected_bucket_owner.as_deref();
@@ -94,15 +98,15 @@ impl S3Gateway {
         let wants_checksum = wants_checksum(input.checksum_mode.as_ref());
         let selection =
             self.select(&version, input.range, input.part_number, &attributes, wants_checksum).await?;
-        let key = self.keyring.domain_key(bucket.domain).await.map_err(errors::accounts)?;
-        let body = self.retrieve.body(&version, selection.range.clone(), &key).await;
+        let key = self.key_of(&bucket, attributes.encryption.clone(), customer_key!(input)?.as_ref()).await?;
+        let body = self.retrieve.body(&version, selection.range.clone(), &key.key).await;
         let mut body = body.map_err(errors::retrieve)?;
         let blob = match body.take_ready() {
             Some(bytes) => StreamingBlob::from_bytes(bytes),
             None => StreamingBlob::from(Body::http_body_unsync(body)),
         };
         let mut output = GetObjectOutput { body: Some(blob), ..GetObjectOutput::default() };
-        describe!(output, &bucket, &version, attributes, selection);
+        describe!(output, &bucket, &version, attributes, selection, key.shown());
         output.expiration = self.expiration_of(&bucket, &version, input.version_id.as_deref()).await?;
         Ok(S3Response::new(output))
     }
@@ -112,6 +116,7 @@ impl S3Gateway {
         req: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
         let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
+        check_read_headers(&req.headers)?;
         let input = &req.input;
         let name = (input.bucket.as_str(), input.key.as_str());
         let expected_owner = input.expected_bucket_owner.as_deref();
@@ -129,8 +134,9 @@ impl S3Gateway {
         let wants_checksum = wants_checksum(input.checksum_mode.as_ref());
         let selection =
             self.select(&version, input.range, input.part_number, &attributes, wants_checksum).await?;
+        let key = self.key_of(&bucket, attributes.encryption.clone(), customer_key!(input)?.as_ref()).await?;
         let mut output = HeadObjectOutput::default();
-        describe!(output, &bucket, &version, attributes, selection);
+        describe!(output, &bucket, &version, attributes, selection, key.shown());
         output.expiration = self.expiration_of(&bucket, &version, input.version_id.as_deref()).await?;
         Ok(S3Response::new(output))
     }
@@ -169,14 +175,7 @@ impl S3Gateway {
         wants_checksum: bool,
     ) -> S3Result<Selection> {
         let number = super::multipart::part_number(number)?;
-        let invalid = || {
-            let mut error = S3Error::with_message(
-                S3ErrorCode::Custom("InvalidPartNumber".into()),
-                "The requested partnumber is not satisfiable",
-            );
-            error.set_status_code(http::StatusCode::RANGE_NOT_SATISFIABLE);
-            error
-        };
+        let invalid = || s3_error!(InvalidPart, "The requested partnumber is not satisfiable");
         let found = self.catalog.part_range(version, number).await.map_err(errors::catalog)?;
         let (range, count) = found.ok_or_else(invalid)?;
         let is_multipart = matches!(version.content, StoredContent::Parts { .. });
@@ -186,7 +185,11 @@ impl S3Gateway {
             (true, true) => {
                 let parts = self.catalog.version_parts(version, number - 1, 1).await;
                 let part = parts.map_err(errors::catalog)?.pop();
-                part.and_then(|part| super::multipart::part_checksums(&part.checksums).into_iter().next())
+                let sums = part.map(|part| super::multipart::part_checksums(&part.checksums));
+                let sum = sums.and_then(|sums| sums.into_iter().next());
+                // The part's own value, but the type is the object's.
+                let kind = attributes.checksum.as_ref().map(|whole| whole.kind);
+                sum.map(|sum| StoredChecksum { kind: kind.unwrap_or(sum.kind), ..sum })
             }
         };
         let partial = !range.is_empty();
@@ -205,6 +208,7 @@ impl S3Gateway {
             .version(&caller, name, input.version_id.as_deref(), Action::GetObjectAttributes, expected_owner)
             .await?;
         let attributes = Attributes::decode(&version.attributes)?;
+        self.key_of(&bucket, attributes.encryption.clone(), customer_key!(input)?.as_ref()).await?;
         // Several names may share one header line.
         let asked = || input.object_attributes.iter().flat_map(|asked| asked.as_str().split(','));
         let asks = |name: &str| asked().any(|asked| asked.trim() == name);

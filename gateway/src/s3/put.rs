@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datamesh_catalog::{Bucket, PutVersion, VersionMeta};
 use datamesh_db::CommitHook;
 use datamesh_policy::Action;
-use s3s::dto::{ChecksumType, PutObjectInput, PutObjectOutput, ServerSideEncryption, StreamingBlob};
+use s3s::dto::{ChecksumType, PutObjectInput, PutObjectOutput, StreamingBlob};
 use s3s::{S3Request, S3Response, S3Result, TrailingHeaders, s3_error};
 
 use super::acls::NewAccess;
@@ -14,8 +14,9 @@ use super::beside::asked_meta;
 use super::caller::Caller;
 use super::checksums::{Algorithm, Declared, Kind, StoredChecksum, parse_content_md5, show_checksum};
 use super::conditions::precondition;
+use super::encryption::{requested_encryption, show_encryption};
 use super::grants::AskedAcl;
-use super::{S3Gateway, errors, now_ms, strong, written_version};
+use super::{S3Gateway, destination, errors, now_ms, strong, written_version};
 use crate::ingest::{Destination, Ingested};
 
 /// What a client says of a body, to be verified once it has been read.
@@ -75,12 +76,13 @@ impl S3Gateway {
         let class = self.classes.choose(input.storage_class.as_ref())?;
         let meta = self.new_meta(&caller, (&bucket, &input.key), asked_meta!(input)).await?;
         let attributes = attributes_of!(input)?;
+        let key = self.new_key(&bucket, requested_encryption!(input)?).await?;
         let condition = precondition(input.if_match.as_ref(), input.if_none_match.as_ref());
         let hook = self.reserve(&bucket, promise.len, 1).await?;
-        let destination = self.destination(&bucket, class, attributes.content_type.clone(), true).await?;
+        let destination = destination(&key, class, attributes.content_type.clone(), true);
         let body = input.body.take().unwrap_or_else(|| StreamingBlob::from_bytes(bytes::Bytes::new()));
         let (ingested, checksum) = self.read_body(body, &promise, destination).await?;
-        let etag = hex(ingested.md5);
+        let etag = key.etag(ingested.md5);
         let put = PutVersion {
             bucket: bucket.id,
             key: std::mem::take(&mut input.key).into_bytes(),
@@ -89,7 +91,12 @@ impl S3Gateway {
             size: ingested.size,
             etag: etag.clone(),
             storage_class: class.name.clone(),
-            attributes: Attributes { checksum: Some(checksum.clone()), ..attributes }.encode(),
+            attributes: Attributes {
+                checksum: Some(checksum.clone()),
+                encryption: key.stored.clone(),
+                ..attributes
+            }
+            .encode(),
             meta: VersionMeta { owner, acl, ..meta },
             now_ms: now_ms(),
         };
@@ -102,10 +109,11 @@ impl S3Gateway {
             version_id: written_version(committed.version),
             expiration,
             checksum_type: Some(ChecksumType::from_static(checksum.kind.name())),
-            server_side_encryption: input.server_side_encryption.take(),
+            ssekms_encryption_context: key.shown().context,
             ..PutObjectOutput::default()
         };
         show_checksum!(output, Some(&checksum));
+        show_encryption!(output, key.shown());
         Ok(S3Response::new(output))
     }
 
@@ -154,18 +162,8 @@ pub(super) fn hex(md5: [u8; 16]) -> String {
 
 /// Refuses what would silently not happen: protection that the client asks for must not be ignored.
 fn check_supported(input: &PutObjectInput) -> S3Result<()> {
-    check_encryption(input.server_side_encryption.as_ref(), input.sse_customer_algorithm.as_deref())?;
     if input.write_offset_bytes.is_some() {
         return Err(s3_error!(NotImplemented, "Appending is not implemented."));
     }
     Ok(())
-}
-
-/// Everything is encrypted with keys of the gateway's; a client's own keys are another matter.
-pub(super) fn check_encryption(sse: Option<&ServerSideEncryption>, customer: Option<&str>) -> S3Result<()> {
-    let is_own = sse.is_none_or(|sse| sse.as_str() == ServerSideEncryption::AES256);
-    if is_own && customer.is_none() {
-        return Ok(());
-    }
-    Err(s3_error!(NotImplemented, "Only server-side encryption with AES256 is implemented."))
 }

@@ -7,12 +7,10 @@ use datamesh_policy::Action;
 use http::StatusCode;
 use s3s::dto::{
     GetBucketAccelerateConfigurationInput, GetBucketAccelerateConfigurationOutput, GetBucketCorsInput,
-    GetBucketCorsOutput, GetBucketEncryptionInput, GetBucketEncryptionOutput, GetBucketLoggingInput,
-    GetBucketLoggingOutput, GetBucketNotificationConfigurationInput,
-    GetBucketNotificationConfigurationOutput, GetBucketReplicationInput, GetBucketReplicationOutput,
-    GetBucketRequestPaymentInput, GetBucketRequestPaymentOutput, GetBucketWebsiteInput,
-    GetBucketWebsiteOutput, Payer, ServerSideEncryption, ServerSideEncryptionByDefault,
-    ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
+    GetBucketCorsOutput, GetBucketLoggingInput, GetBucketLoggingOutput,
+    GetBucketNotificationConfigurationInput, GetBucketNotificationConfigurationOutput,
+    GetBucketReplicationInput, GetBucketReplicationOutput, GetBucketRequestPaymentInput,
+    GetBucketRequestPaymentOutput, GetBucketWebsiteInput, GetBucketWebsiteOutput, Payer,
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
@@ -42,7 +40,6 @@ about_bucket! {
         |_bucket| Ok(GetBucketAccelerateConfigurationOutput::default());
     get_bucket_cors: GetBucketCorsInput => GetBucketCorsOutput by GetBucketCors =
         |_bucket| Err(s3_error!(NoSuchCORSConfiguration));
-    get_bucket_encryption: GetBucketEncryptionInput => GetBucketEncryptionOutput by GetEncryptionConfiguration = |_bucket| Ok(encryption());
     get_bucket_logging: GetBucketLoggingInput => GetBucketLoggingOutput by GetBucketLogging =
         |_bucket| Ok(GetBucketLoggingOutput::default());
     get_bucket_notification_configuration:
@@ -61,19 +58,4 @@ pub(super) fn none(code: &'static str, message: &'static str) -> S3Error {
     let mut error = S3Error::with_message(S3ErrorCode::Custom(code.into()), message);
     error.set_status_code(StatusCode::NOT_FOUND);
     error
-}
-
-/// Every object is encrypted, with keys that the gateway holds.
-fn encryption() -> GetBucketEncryptionOutput {
-    let rule = ServerSideEncryptionRule {
-        apply_server_side_encryption_by_default: Some(ServerSideEncryptionByDefault {
-            kms_master_key_id: None,
-            sse_algorithm: ServerSideEncryption::from_static(ServerSideEncryption::AES256),
-        }),
-        bucket_key_enabled: Some(false),
-        ..ServerSideEncryptionRule::default()
-    };
-    GetBucketEncryptionOutput {
-        server_side_encryption_configuration: Some(ServerSideEncryptionConfiguration { rules: vec![rule] }),
-    }
 }

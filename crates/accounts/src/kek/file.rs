@@ -42,7 +42,8 @@ pub(super) fn read(path: &Path) -> Result<Ring, AccountsError> {
 
 fn parse(line: &str) -> Option<KekKey> {
     let line = line.trim_end();
-    let (role, digits) = PREFIXES.iter().find_map(|(role, prefix)| Some((*role, line.strip_prefix(prefix)?)))?;
+    let (role, digits) =
+        PREFIXES.iter().find_map(|(role, prefix)| Some((*role, line.strip_prefix(prefix)?)))?;
     let mut key = Zeroizing::new([0; KEY_LEN]);
     hex::decode_to_slice(digits, &mut *key).ok()?;
     Some(KekKey::new(role, key))
@@ -65,7 +66,8 @@ pub(super) fn write<'k>(
     let mut text = Zeroizing::new(String::with_capacity(KEYS_MAX * (PREFIX_LEN_MAX + 2 * KEY_LEN + 1)));
     for key in keys {
         let digits = Zeroizing::new(hex::encode(*key.bytes));
-        let (_, prefix) = PREFIXES.iter().find(|(role, _)| *role == key.role).expect("every role has a prefix");
+        let (_, prefix) =
+            PREFIXES.iter().find(|(role, _)| *role == key.role).expect("every role has a prefix");
         text.push_str(prefix);
         text.push_str(&digits);
         text.push('\n');

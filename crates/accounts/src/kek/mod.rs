@@ -58,9 +58,7 @@ impl Kek {
     /// A file that its group or anyone else may read is refused.
     pub fn load_or_create(path: impl AsRef<Path>) -> Result<Self, AccountsError> {
         let path = path.as_ref();
-        let missing = |error: &AccountsError| {
-            matches!(error, AccountsError::KekFile { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
-        };
+        let missing = |error: &AccountsError| matches!(error, AccountsError::KekFile { source, .. } if source.kind() == std::io::ErrorKind::NotFound);
         let ring = match file::read(path) {
             Err(error) if missing(&error) => {
                 file::write(path, [file::draw(KekRole::Sealing)?].iter(), Existing::Keep)?;

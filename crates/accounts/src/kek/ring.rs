@@ -132,7 +132,8 @@ mod tests {
     fn ring(seeds: &[u8]) -> Ring {
         let roles = [KekRole::Sealing, KekRole::Old, KekRole::Old];
         let keys = seeds.iter().zip(roles);
-        Ring::new(keys.map(|(seed, role)| KekKey::new(role, Zeroizing::new([*seed; KEY_LEN]))).collect()).unwrap()
+        Ring::new(keys.map(|(seed, role)| KekKey::new(role, Zeroizing::new([*seed; KEY_LEN]))).collect())
+            .unwrap()
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use datamesh_catalog::{BucketId, CatalogError, CompleteUpload, CompletedPart, Part, Upload, UploadId};
+use datamesh_catalog::{
+    Bucket, BucketId, CatalogError, Committed, CompleteUpload, CompletedPart, Part, Upload, UploadId,
+};
 use datamesh_policy::Action;
 use md5::{Digest, Md5};
 use s3s::dto::{
@@ -15,6 +17,7 @@ use crate::s3::attributes::Attributes;
 use crate::s3::caller::Caller;
 use crate::s3::checksums::{self, Algorithm, StoredChecksum, show_checksum};
 use crate::s3::conditions::precondition;
+use crate::s3::encryption::{CustomerKey, ShownEncryption, StoredEncryption, customer_key};
 use crate::s3::put::hex;
 use crate::s3::{S3Gateway, errors, now_ms, strong, written_version};
 
@@ -37,10 +40,12 @@ impl S3Gateway {
         let id = parse_upload_id(&input.upload_id)?;
         let key = input.key.clone().into_bytes();
         let upload = self.catalog.upload(bucket.id, &key, id).await.map_err(errors::catalog)?;
+        let attributes = Attributes::decode(&upload.attributes)?;
+        let encryption = self.check_key(&bucket, &attributes, customer_key!(input)?.as_ref()).await?;
         let (etag, attributes) = match &upload.completed {
             // A retry: the catalog answers as it did before.
-            Some(done) => (done.etag.clone(), Attributes::empty()),
-            None => self.assemble(bucket.id, &key, &upload, &named, &input).await?,
+            Some(done) => (done.etag.clone(), self.completed_attributes(bucket.id, &key, done).await?),
+            None => self.assemble(bucket.id, &key, (&upload, attributes), &named, &input).await?,
         };
         let checksum = attributes.checksum.clone();
         let expected_size = input.mpu_object_size.map(u64::try_from).transpose();
@@ -74,7 +79,41 @@ impl S3Gateway {
             ..CompleteMultipartUploadOutput::default()
         };
         show_checksum!(output, checksum.as_ref());
-        Ok(S3Response::new(output))
+        let headers = encryption.customer_headers();
+        output.server_side_encryption = encryption.algorithm;
+        output.ssekms_key_id = encryption.key;
+        output.bucket_key_enabled = encryption.bucket_key;
+        Ok(S3Response::with_headers(output, headers))
+    }
+
+    /// What is shown of an upload's encryption. The customer's key must be the right one, but may be left out where the
+    /// client asked for no checksum: S3 needs it for that only.
+    async fn check_key(
+        &self,
+        bucket: &Bucket,
+        attributes: &Attributes,
+        customer: Option<&CustomerKey>,
+    ) -> S3Result<ShownEncryption> {
+        let declared = attributes.planned.is_some_and(|planned| planned.declared);
+        match (&attributes.encryption, customer) {
+            (Some(StoredEncryption::Customer { .. }), None) if !declared => Ok(ShownEncryption::default()),
+            (stored, customer) => Ok(self.key_of_parts(bucket, stored.clone(), customer).await?.shown()),
+        }
+    }
+
+    /// The attributes of the version that an upload was completed to, while it is there.
+    async fn completed_attributes(
+        &self,
+        bucket: BucketId,
+        key: &[u8],
+        done: &Committed,
+    ) -> S3Result<Attributes> {
+        let version = self.catalog.version(bucket, key, Some(done.version)).await.map_err(errors::catalog)?;
+        // A null version may have been replaced since.
+        match version.filter(|version| version.etag == done.etag) {
+            Some(version) => Attributes::decode(&version.attributes),
+            None => Ok(Attributes::empty()),
+        }
     }
 
     /// The `ETag` and the attributes of the object that the named parts make, once they are what the client says.
@@ -82,11 +121,10 @@ impl S3Gateway {
         &self,
         bucket: BucketId,
         key: &[u8],
-        upload: &Upload,
+        (upload, mut attributes): (&Upload, Attributes),
         named: &[NamedPart],
         input: &CompleteMultipartUploadInput,
     ) -> S3Result<(String, Attributes)> {
-        let mut attributes = Attributes::decode(&upload.attributes)?;
         let planned = attributes.planned.take().ok_or_else(|| s3_error!(InternalError))?;
         let stored = self.stored_parts(bucket, key, upload).await?;
         let chosen = choose(named, &stored)?;

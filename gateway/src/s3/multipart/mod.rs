@@ -20,9 +20,9 @@ use super::attributes::{Attributes, PlannedChecksum, attributes_of};
 use super::beside::asked_meta;
 use super::caller::Caller;
 use super::checksums::{Algorithm, Kind, StoredChecksum};
+use super::encryption::{requested_encryption, show_encryption};
 use super::gate::About;
 use super::grants::AskedAcl;
-use super::put::check_encryption;
 use super::{S3Gateway, errors, now_ms};
 
 /// S3's limit on part numbers.
@@ -119,11 +119,12 @@ impl S3Gateway {
             .await?;
         let asked_acl = AskedAcl::from_headers(&req.headers)?;
         let NewAccess { owner, acl } = self.new_access(&caller, &bucket, &input.key, &asked_acl).await?;
-        check_encryption(input.server_side_encryption.as_ref(), input.sse_customer_algorithm.as_deref())?;
         let meta = self.new_meta(&caller, (&bucket, &input.key), asked_meta!(input)).await?;
         let planned = plan_checksum(input)?;
         let class = self.classes.choose(input.storage_class.as_ref())?;
-        let attributes = Attributes { planned: Some(planned), ..attributes_of!(input)? };
+        let key = self.new_key(&bucket, requested_encryption!(input)?).await?;
+        let attributes =
+            Attributes { planned: Some(planned), encryption: key.stored.clone(), ..attributes_of!(input)? };
         let create = datamesh_catalog::CreateUpload {
             bucket: bucket.id,
             key: input.key.clone().into_bytes(),
@@ -134,15 +135,17 @@ impl S3Gateway {
         };
         let upload = self.catalog.create_upload(create).await.map_err(errors::catalog)?;
         let shown = planned.declared.then_some(planned);
-        Ok(S3Response::new(CreateMultipartUploadOutput {
+        let mut output = CreateMultipartUploadOutput {
             bucket: Some(bucket.name),
             key: Some(std::mem::take(&mut input.key)),
             upload_id: Some(upload.to_string()),
             checksum_algorithm: shown.map(|planned| planned.algorithm.to_dto()),
             checksum_type: shown.map(|planned| ChecksumType::from_static(planned.kind.name())),
-            server_side_encryption: input.server_side_encryption.take(),
+            ssekms_encryption_context: key.shown().context,
             ..CreateMultipartUploadOutput::default()
-        }))
+        };
+        show_encryption!(output, key.shown());
+        Ok(S3Response::new(output))
     }
 
     pub(super) async fn abort_multipart_upload(

@@ -15,8 +15,9 @@ use crate::s3::attributes::{Attributes, PlannedChecksum};
 use crate::s3::caller::Caller;
 use crate::s3::checksums::{Algorithm, Declared, Kind, StoredChecksum, show_checksum};
 use crate::s3::conditions::ReadConditions;
-use crate::s3::put::{Promise, hex};
-use crate::s3::{S3Gateway, errors, now_ms, ranges, shown_version, strong, timestamp};
+use crate::s3::encryption::{CustomerKey, VersionKey, customer_key, show_encryption, source_customer_key};
+use crate::s3::put::Promise;
+use crate::s3::{S3Gateway, destination, errors, now_ms, ranges, shown_version, strong, timestamp};
 
 /// An open upload that a part goes to.
 struct Target {
@@ -26,6 +27,7 @@ struct Target {
     upload: Upload,
     content_type: Option<String>,
     planned: PlannedChecksum,
+    key_of_parts: VersionKey,
 }
 
 impl S3Gateway {
@@ -39,8 +41,11 @@ impl S3Gateway {
         let bucket = self
             .bucket_for_key(&caller, (&input.bucket, &input.key), Action::PutObject, expected_owner)
             .await?;
-        let target = self.target(bucket, &input.key, &input.upload_id, input.part_number).await?;
+        let customer = customer_key!(input)?;
+        let upload = (input.upload_id.as_str(), input.part_number);
+        let target = self.target(bucket, &input.key, upload, customer.as_ref()).await?;
         let planned = target.planned;
+        let encryption = target.key_of_parts.shown();
         let checksum =
             Declared::from_headers(&req.headers, input.checksum_algorithm.as_ref(), planned.algorithm)?;
         if planned.declared && checksum.algorithm != planned.algorithm {
@@ -59,6 +64,7 @@ impl S3Gateway {
         let (part, shown) = Box::pin(self.store_part(target, body, promise.len, hasher, verify)).await?;
         let mut output = UploadPartOutput { e_tag: strong(&part.etag), ..UploadPartOutput::default() };
         show_checksum!(output, shown.as_ref());
+        show_encryption!(output, encryption);
         Ok(S3Response::new(output))
     }
 
@@ -72,7 +78,9 @@ impl S3Gateway {
         let bucket = self
             .bucket_for_key(&caller, (&input.bucket, &input.key), Action::PutObject, expected_owner)
             .await?;
-        let target = self.target(bucket, &input.key, &input.upload_id, input.part_number).await?;
+        let customer = customer_key!(input)?;
+        let upload = (input.upload_id.as_str(), input.part_number);
+        let target = self.target(bucket, &input.key, upload, customer.as_ref()).await?;
         let conditions = ReadConditions {
             if_match: input.copy_source_if_match.as_ref(),
             if_none_match: input.copy_source_if_none_match.as_ref(),
@@ -80,7 +88,9 @@ impl S3Gateway {
             if_unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
         };
         let expected_owner = input.expected_source_bucket_owner.as_deref();
-        let source = self.source(&caller, &input.copy_source, &conditions, expected_owner).await?;
+        let customer = source_customer_key!(input)?;
+        let source =
+            self.source(&caller, &input.copy_source, &conditions, expected_owner, customer.as_ref()).await?;
         let size = source.version.size;
         let range = match &input.copy_source_range {
             Some(header) => ranges::select_source(header, size)?,
@@ -88,6 +98,7 @@ impl S3Gateway {
         };
         let len = range.end - range.start;
         let planned = target.planned;
+        let encryption = target.key_of_parts.shown();
         let hasher = hasher(planned.algorithm, planned.algorithm);
         let body = self.source_body(&source, range).await?;
         let verify = |ingested: &Ingested| {
@@ -102,14 +113,22 @@ impl S3Gateway {
             ..CopyPartResult::default()
         };
         show_checksum!(result, checksum.as_ref().filter(|_| planned.declared));
-        Ok(S3Response::new(UploadPartCopyOutput {
+        let mut output = UploadPartCopyOutput {
             copy_part_result: Some(result),
             copy_source_version_id: shown_version(&source.bucket, source.version.id),
             ..UploadPartCopyOutput::default()
-        }))
+        };
+        show_encryption!(output, encryption);
+        Ok(S3Response::new(output))
     }
 
-    async fn target(&self, bucket: Bucket, key: &str, upload: &str, number: i32) -> S3Result<Target> {
+    async fn target(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        (upload, number): (&str, i32),
+        customer: Option<&CustomerKey>,
+    ) -> S3Result<Target> {
         let number = part_number(number)?;
         let id = parse_upload_id(upload)?;
         let key = key.as_bytes().to_vec();
@@ -119,7 +138,9 @@ impl S3Gateway {
         }
         let attributes = Attributes::decode(&upload.attributes)?;
         let planned = attributes.planned.ok_or_else(|| s3_error!(InternalError))?;
-        Ok(Target { bucket, key, number, upload, content_type: attributes.content_type, planned })
+        let key_of_parts = self.key_of_parts(&bucket, attributes.encryption, customer).await?;
+        let content_type = attributes.content_type;
+        Ok(Target { bucket, key, number, upload, content_type, planned, key_of_parts })
     }
 
     /// Stores and commits a part whose body `verify` has found to be what was promised.
@@ -131,10 +152,10 @@ impl S3Gateway {
         hasher: ChecksumHasher,
         verify: impl FnOnce(&Ingested) -> S3Result<StoredChecksum>,
     ) -> S3Result<(Part, Option<StoredChecksum>)> {
-        let Target { bucket, key, number, upload, content_type, planned } = target;
+        let Target { bucket, key, number, upload, content_type, planned, key_of_parts } = target;
         let hook = self.reserve(&bucket, len, 0).await?;
         let class = self.classes.named(&upload.storage_class)?;
-        let destination = self.destination(&bucket, class, content_type, false).await?;
+        let destination = destination(&key_of_parts, class, content_type, false);
         let ingested = self.ingest.store(body, len, hasher, destination.clone()).await;
         let ingested = ingested.map_err(errors::ingest)?;
         let verified = verify(&ingested)?;
@@ -153,7 +174,7 @@ impl S3Gateway {
             number,
             content: ingested.manifest(&destination),
             size: ingested.size,
-            etag: hex(ingested.md5),
+            etag: key_of_parts.etag(ingested.md5),
             checksums: serde_json::to_string(&checksums).map_err(|error| s3_error!(error, InternalError))?,
             now_ms: now_ms(),
         };
