@@ -14,11 +14,11 @@ use http::header::{
 };
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use s3s::service::S3Service;
 use tokio::sync::Semaphore;
 
 use super::body::{RequestBody, ResponseBody};
 use super::server::HttpConfig;
+use crate::s3::Endpoint;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 /// What a request is called in metrics when it was refused before it was known to be an operation.
@@ -139,14 +139,14 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 
 /// What all connections share.
 pub(super) struct RequestHandler {
-    service: S3Service,
+    service: Endpoint,
     permits: Arc<Semaphore>,
     body_idle_timeout: Duration,
     next_id: AtomicU64,
 }
 
 impl RequestHandler {
-    pub(super) fn new(service: S3Service, config: &HttpConfig) -> Self {
+    pub(super) fn new(service: Endpoint, config: &HttpConfig) -> Self {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
         Self {
             service,
@@ -202,12 +202,17 @@ fn slow_down() -> Response<s3s::Body> {
     response
 }
 
-/// Whether the request's document is over the limit. All bodies of POST are documents.
+/// Whether the request's document is over the limit. All bodies of POST are documents, but for forms.
 ///
 /// The protocol library has the same limit, but answers 500 when a request exceeds it.
 fn is_too_long(request: &Request<Incoming>) -> bool {
     let declared = http_body::Body::size_hint(request.body()).lower();
-    *request.method() == Method::POST && declared > DOCUMENT_LEN_MAX
+    let is_form = || {
+        let content_type = request.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        const FORM: &[u8] = b"multipart/form-data";
+        content_type.get(..FORM.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(FORM))
+    };
+    *request.method() == Method::POST && declared > DOCUMENT_LEN_MAX && !is_form()
 }
 
 fn too_long() -> Response<s3s::Body> {

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use s3s::service::S3Service;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
@@ -14,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{self, Connection};
 use super::request::RequestHandler;
+use crate::s3::Endpoint;
 
 /// The limits of a listener.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ impl Server {
 
     /// Serves until `stop`, then drains: returns when every request under way is answered or
     /// [`HttpConfig::drain_timeout`] has passed, whichever is first.
-    pub async fn run(self, service: S3Service, stop: CancellationToken) {
+    pub async fn run(self, service: Endpoint, stop: CancellationToken) {
         let handler = Arc::new(RequestHandler::new(service, &self.config));
         let permits = Arc::new(Semaphore::new(self.config.connections_max));
         let tasks = TaskTracker::new();

@@ -33,6 +33,7 @@ use s3s::checksum::ChecksumHasher;
 use s3s::dto::Checksum;
 use tokio::sync::Semaphore;
 
+pub use batch::BodyLen;
 pub use error::IngestError;
 pub use pending::PendingManifest;
 
@@ -138,7 +139,7 @@ impl Ingest {
         Self { catalog, config: Arc::new(config), budget }
     }
 
-    /// Stores a body of `len` bytes.
+    /// Stores a body of that length.
     ///
     /// # Errors
     /// [`IngestError::Body`] when the body fails, [`IngestError::Length`] when it has another length. Nothing is
@@ -146,7 +147,7 @@ impl Ingest {
     pub async fn store<S>(
         &self,
         body: S,
-        len: u64,
+        len: BodyLen,
         checksum: ChecksumHasher,
         destination: Destination,
     ) -> Result<Ingested, IngestError>
@@ -154,8 +155,8 @@ impl Ingest {
         S: Stream<Item = Result<Bytes, s3s::StdError>> + Send + Unpin,
     {
         let digests = Digests::new(checksum);
-        if len == 0 || (destination.inline && len <= self.config.inline_max as u64) {
-            return self.store_inline(body, len as usize, digests, &destination).await;
+        if len.max() == 0 || (destination.inline && len.max() <= self.config.inline_max as u64) {
+            return self.store_inline(body, len, digests, &destination).await;
         }
         self.store_chunks(body, len, digests, destination).await
     }
@@ -164,14 +165,14 @@ impl Ingest {
     async fn store_inline<S>(
         &self,
         body: S,
-        len: usize,
+        len: BodyLen,
         mut digests: Digests,
         destination: &Destination,
     ) -> Result<Ingested, IngestError>
     where
         S: Stream<Item = Result<Bytes, s3s::StdError>> + Send + Unpin,
     {
-        let bytes = batch::read_exactly(body, len).await?;
+        let bytes = batch::read_whole(body, len).await?;
         digests.update(&bytes);
         let (md5, sums) = digests.finish();
         let content = if bytes.is_empty() {
@@ -182,13 +183,13 @@ impl Ingest {
             Content::Inline { chunk, sealed }
         };
         let pending = PendingManifest::none(self.catalog.clone());
-        Ok(Ingested { content, size: len as u64, md5, sums, pending })
+        Ok(Ingested { content, size: bytes.len() as u64, md5, sums, pending })
     }
 
     async fn store_chunks<S>(
         &self,
         body: S,
-        len: u64,
+        len: BodyLen,
         digests: Digests,
         destination: Destination,
     ) -> Result<Ingested, IngestError>
@@ -216,7 +217,9 @@ impl Ingest {
         writer.accept(cut).await?;
         let (md5, sums) = digests.finish().await?.finish();
         let (content, pending) = writer.finish().await?;
-        Ok(Ingested { content: Content::Manifest(content), size: len, md5, sums, pending })
+        let size = batches.received();
+        let content = if size == 0 { Content::Empty } else { Content::Manifest(content) };
+        Ok(Ingested { content, size, md5, sums, pending })
     }
 }
 

@@ -14,6 +14,7 @@ use s3s::{S3Result, s3_error};
 
 use super::caller::Identity;
 use super::errors;
+use super::post::FormIdentity;
 use crate::http::RequestTrace;
 
 /// Finds the secret that a signature is checked with.
@@ -24,13 +25,18 @@ pub(super) struct Auth {
 #[async_trait]
 impl S3Auth for Auth {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
-        if Accounts::is_temporary(access_key) {
-            let secret = self.accounts.session_secret(access_key).await.map_err(errors::accounts)?;
-            return Ok(SecretKey::from(secret.expose()));
-        }
-        let credential = known(&self.accounts, access_key).await?;
-        Ok(SecretKey::from(credential.secret.expose()))
+        secret_of(&self.accounts, access_key).await
     }
+}
+
+/// The secret that signs with a key.
+pub(super) async fn secret_of(accounts: &Accounts, access_key: &str) -> S3Result<SecretKey> {
+    if Accounts::is_temporary(access_key) {
+        let secret = accounts.session_secret(access_key).await.map_err(errors::accounts)?;
+        return Ok(SecretKey::from(secret.expose()));
+    }
+    let credential = known(accounts, access_key).await?;
+    Ok(SecretKey::from(credential.secret.expose()))
 }
 
 /// Whose key signed a request: one of an account, or a temporary one, with the token that has to come with it.
@@ -85,8 +91,13 @@ impl S3Access for Access {
         if let Some(trace) = cx.extensions_mut().get::<Arc<RequestTrace>>() {
             trace.set_operation(&operation);
         }
-        let access_key = cx.credentials().map(|credentials| credentials.access_key.as_str());
-        let identity = identify(&self.accounts, access_key, cx.headers(), cx.uri()).await?;
+        let identity = match cx.extensions_mut().remove::<FormIdentity>() {
+            Some(FormIdentity(identity)) => identity,
+            None => {
+                let access_key = cx.credentials().map(|credentials| credentials.access_key.as_str());
+                identify(&self.accounts, access_key, cx.headers(), cx.uri()).await?
+            }
+        };
         cx.extensions_mut().insert(identity);
         Ok(())
     }

@@ -20,6 +20,7 @@ use super::encryption::{
 };
 use super::grants::AskedAcl;
 use super::{S3Gateway, destination, errors, now_ms, shown_version, strong, timestamp, written_version};
+use crate::ingest::BodyLen;
 
 /// S3's limit on the source of one copy, in bytes. Larger objects are copied in parts.
 const SOURCE_LEN_MAX: u64 = 5 << 30;
@@ -162,7 +163,7 @@ impl S3Gateway {
         let destination = destination(&write.sealing, write.class, content_type, true);
         let body = self.source_body(source, 0..size).await?;
         let algorithm = wanted.unwrap_or(Algorithm::Crc64nvme);
-        let ingested = self.ingest.store(body, size, algorithm.hasher(), destination).await;
+        let ingested = self.ingest.store(body, BodyLen::Exactly(size), algorithm.hasher(), destination).await;
         let ingested = ingested.map_err(errors::ingest)?;
         let value = algorithm.pick(ingested.sums).ok_or_else(|| s3_error!(InternalError))?;
         let checksum = StoredChecksum { algorithm, value, kind: Kind::FullObject };

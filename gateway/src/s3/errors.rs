@@ -12,6 +12,7 @@ use s3s::stream::aws_chunked_stream::AwsChunkedStreamError;
 use s3s::stream::upload_stream::UploadStreamError;
 use s3s::{BodySizeLimitExceeded, S3Error, S3ErrorCode, StdError, s3_error};
 
+use super::post::FormError;
 use crate::ingest::IngestError;
 use crate::retrieve::RetrieveError;
 
@@ -116,6 +117,29 @@ pub(super) fn retrieve(error: RetrieveError) -> S3Error {
     }
 }
 
+/// Errors of reading a form's fields.
+pub(super) fn form(error: FormError) -> S3Error {
+    match error {
+        FormError::Body { source } => body(source),
+        error => {
+            let message = error.to_string();
+            let mut refused = with(form_code(&error), error);
+            refused.set_message(message);
+            refused
+        }
+    }
+}
+
+fn form_code(error: &FormError) -> S3ErrorCode {
+    match error {
+        FormError::Malformed { .. } => S3ErrorCode::MalformedPOSTRequest,
+        FormError::FieldsTooLong => S3ErrorCode::MaxPostPreDataLengthExceededError,
+        FormError::TooLarge { .. } => S3ErrorCode::EntityTooLarge,
+        FormError::TooSmall { .. } => S3ErrorCode::EntityTooSmall,
+        FormError::Body { .. } => S3ErrorCode::IncompleteBody,
+    }
+}
+
 /// What broke a body, found among the causes: the protocol library wraps its own errors.
 fn body(error: StdError) -> S3Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&*error);
@@ -142,6 +166,8 @@ fn body(error: StdError) -> S3Error {
             && error.kind() == std::io::ErrorKind::TimedOut
         {
             code = S3ErrorCode::RequestTimeout;
+        } else if let Some(error) = current.downcast_ref::<FormError>() {
+            code = form_code(error);
         } else if current.is::<RetrieveError>() {
             // The body of a copy is another object.
             code = S3ErrorCode::InternalError;

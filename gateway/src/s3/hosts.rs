@@ -3,6 +3,7 @@
 use s3s::S3Result;
 use s3s::host::{S3Host, VirtualHost};
 
+#[derive(Clone)]
 pub(super) struct VirtualHosts {
     pub domains: Vec<String>,
 }

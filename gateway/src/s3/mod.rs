@@ -16,8 +16,10 @@ mod classes;
 mod conditions;
 mod configs;
 mod copy;
+mod cors;
 mod delete;
 mod encryption;
+mod endpoint;
 mod errors;
 mod gate;
 mod grants;
@@ -30,6 +32,7 @@ mod multipart;
 mod objects;
 mod owners;
 mod ownership;
+mod post;
 mod public_access;
 mod put;
 mod ranges;
@@ -53,6 +56,7 @@ use crate::retrieve::Retrieve;
 
 pub use classes::{StorageClasses, StorageClassesError, Tier};
 pub use configs::ConfigCache;
+pub use endpoint::Endpoint;
 pub use service::{OPERATIONS, ServiceConfig, service};
 
 use caller::Caller;

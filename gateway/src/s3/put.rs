@@ -16,12 +16,13 @@ use super::checksums::{Algorithm, Declared, Kind, StoredChecksum, parse_content_
 use super::conditions::precondition;
 use super::encryption::{requested_encryption, show_encryption};
 use super::grants::AskedAcl;
+use super::post::FileLenMax;
 use super::{S3Gateway, destination, errors, now_ms, strong, written_version};
-use crate::ingest::{Destination, Ingested};
+use crate::ingest::{BodyLen, Destination, Ingested};
 
 /// What a client says of a body, to be verified once it has been read.
 pub(super) struct Promise {
-    pub len: u64,
+    pub len: BodyLen,
     pub checksum: Declared,
     pub md5: Option<[u8; 16]>,
     pub trailers: Option<TrailingHeaders>,
@@ -30,13 +31,11 @@ pub(super) struct Promise {
 impl Promise {
     /// Reads it from a request's headers.
     pub(super) fn new(
-        len: Option<i64>,
+        len: BodyLen,
         content_md5: Option<&str>,
         checksum: Declared,
         trailers: Option<TrailingHeaders>,
     ) -> S3Result<Self> {
-        let len = len.ok_or_else(|| s3_error!(MissingContentLength))?;
-        let len = u64::try_from(len).map_err(|_| s3_error!(InvalidArgument))?;
         Ok(Self { len, checksum, md5: content_md5.map(parse_content_md5).transpose()?, trailers })
     }
 
@@ -71,14 +70,17 @@ impl S3Gateway {
         let NewAccess { owner, acl } = self.new_access(&caller, &bucket, &input.key, &asked_acl).await?;
         let checksum =
             Declared::from_headers(&req.headers, input.checksum_algorithm.as_ref(), Algorithm::Crc64nvme)?;
-        let promise =
-            Promise::new(input.content_length, input.content_md5.as_deref(), checksum, req.trailing_headers)?;
+        let len = match req.extensions.get::<FileLenMax>() {
+            Some(FileLenMax(max)) => BodyLen::AtMost(*max),
+            None => declared_len(input.content_length)?,
+        };
+        let promise = Promise::new(len, input.content_md5.as_deref(), checksum, req.trailing_headers)?;
         let class = self.classes.choose(input.storage_class.as_ref())?;
         let meta = self.new_meta(&caller, (&bucket, &input.key), asked_meta!(input)).await?;
         let attributes = attributes_of!(input)?;
         let key = self.new_key(&bucket, requested_encryption!(input)?).await?;
         let condition = precondition(input.if_match.as_ref(), input.if_none_match.as_ref());
-        let hook = self.reserve(&bucket, promise.len, 1).await?;
+        let hook = self.reserve(&bucket, promise.len.max(), 1).await?;
         let destination = destination(&key, class, attributes.content_type.clone(), true);
         let body = input.body.take().unwrap_or_else(|| StreamingBlob::from_bytes(bytes::Bytes::new()));
         let (ingested, checksum) = self.read_body(body, &promise, destination).await?;
@@ -153,6 +155,12 @@ impl S3Gateway {
     pub(super) fn release(&self) -> Arc<dyn CommitHook> {
         self.accounts.release_hook()
     }
+}
+
+/// The length that a request declares for its body.
+pub(super) fn declared_len(content_length: Option<i64>) -> S3Result<BodyLen> {
+    let len = content_length.ok_or_else(|| s3_error!(MissingContentLength))?;
+    u64::try_from(len).map(BodyLen::Exactly).map_err(|_| s3_error!(InvalidArgument))
 }
 
 /// A digest in lower-case hexadecimal digits.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::dto;
-use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::service::S3ServiceBuilder;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
 use super::S3Gateway;
 use super::auth::{Access, Auth};
+use super::endpoint::Endpoint;
 use super::hosts::VirtualHosts;
 use super::token_service::TokenService;
 use crate::http::{DOCUMENT_LEN_MAX, RequestTrace};
@@ -27,26 +28,27 @@ const BODY_LEN_MAX: u64 = 5 << 30;
 /// to 1 MiB.
 const SIGNED_CHUNK_LEN_MAX: usize = 4 << 20;
 
-/// The service that a listener serves. Unsigned requests are denied.
-pub fn service(gateway: S3Gateway, config: ServiceConfig) -> S3Service {
+/// What a listener serves. Whoever did not sign is nobody.
+pub fn service(gateway: S3Gateway, config: ServiceConfig) -> Endpoint {
     let mut protocol = S3Config::default();
     protocol.xml_max_body_size = DOCUMENT_LEN_MAX as usize;
     protocol.put_object_max_size = Some(BODY_LEN_MAX);
     protocol.aws_chunked_stream_max_chunk_size = SIGNED_CHUNK_LEN_MAX;
-    // Forms of unknown length would be held in memory whole.
+    // Forms are read before they get to the library.
     protocol.allow_post_signature = false;
     protocol.post_object_max_file_size = DOCUMENT_LEN_MAX;
     protocol.form_max_fields_size = DOCUMENT_LEN_MAX as usize;
     let accounts = gateway.accounts.clone();
-    let mut builder = S3ServiceBuilder::new(gateway);
+    let mut builder = S3ServiceBuilder::new(gateway.clone());
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(protocol))));
     builder.set_auth(Auth { accounts: accounts.clone() });
     builder.set_access(Access { accounts: accounts.clone() });
     builder.set_route(TokenService { accounts });
-    if !config.domains.is_empty() {
-        builder.set_host(VirtualHosts { domains: config.domains });
+    let hosts = VirtualHosts { domains: config.domains };
+    if !hosts.domains.is_empty() {
+        builder.set_host(hosts.clone());
     }
-    builder.build()
+    Endpoint::new(builder.build(), gateway, hosts)
 }
 
 /// Implements the operations by the gateway's own methods of the same names, and keeps the cause of a failure for
@@ -79,6 +81,7 @@ operations! {
     create_bucket: CreateBucketInput => CreateBucketOutput,
     create_multipart_upload: CreateMultipartUploadInput => CreateMultipartUploadOutput,
     delete_bucket: DeleteBucketInput => DeleteBucketOutput,
+    delete_bucket_cors: DeleteBucketCorsInput => DeleteBucketCorsOutput,
     delete_bucket_encryption: DeleteBucketEncryptionInput => DeleteBucketEncryptionOutput,
     delete_bucket_lifecycle: DeleteBucketLifecycleInput => DeleteBucketLifecycleOutput,
     delete_bucket_ownership_controls: DeleteBucketOwnershipControlsInput => DeleteBucketOwnershipControlsOutput,
@@ -124,6 +127,7 @@ operations! {
     list_objects_v2: ListObjectsV2Input => ListObjectsV2Output,
     list_parts: ListPartsInput => ListPartsOutput,
     put_bucket_acl: PutBucketAclInput => PutBucketAclOutput,
+    put_bucket_cors: PutBucketCorsInput => PutBucketCorsOutput,
     put_bucket_encryption: PutBucketEncryptionInput => PutBucketEncryptionOutput,
     put_bucket_lifecycle_configuration:
         PutBucketLifecycleConfigurationInput => PutBucketLifecycleConfigurationOutput,

@@ -6,11 +6,11 @@
 use datamesh_policy::Action;
 use http::StatusCode;
 use s3s::dto::{
-    GetBucketAccelerateConfigurationInput, GetBucketAccelerateConfigurationOutput, GetBucketCorsInput,
-    GetBucketCorsOutput, GetBucketLoggingInput, GetBucketLoggingOutput,
-    GetBucketNotificationConfigurationInput, GetBucketNotificationConfigurationOutput,
-    GetBucketReplicationInput, GetBucketReplicationOutput, GetBucketRequestPaymentInput,
-    GetBucketRequestPaymentOutput, GetBucketWebsiteInput, GetBucketWebsiteOutput, Payer,
+    GetBucketAccelerateConfigurationInput, GetBucketAccelerateConfigurationOutput, GetBucketLoggingInput,
+    GetBucketLoggingOutput, GetBucketNotificationConfigurationInput,
+    GetBucketNotificationConfigurationOutput, GetBucketReplicationInput, GetBucketReplicationOutput,
+    GetBucketRequestPaymentInput, GetBucketRequestPaymentOutput, GetBucketWebsiteInput,
+    GetBucketWebsiteOutput, Payer,
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
@@ -38,8 +38,6 @@ about_bucket! {
     get_bucket_accelerate_configuration:
         GetBucketAccelerateConfigurationInput => GetBucketAccelerateConfigurationOutput by GetAccelerateConfiguration =
         |_bucket| Ok(GetBucketAccelerateConfigurationOutput::default());
-    get_bucket_cors: GetBucketCorsInput => GetBucketCorsOutput by GetBucketCors =
-        |_bucket| Err(s3_error!(NoSuchCORSConfiguration));
     get_bucket_logging: GetBucketLoggingInput => GetBucketLoggingOutput by GetBucketLogging =
         |_bucket| Ok(GetBucketLoggingOutput::default());
     get_bucket_notification_configuration:

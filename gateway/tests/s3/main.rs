@@ -3,6 +3,7 @@
 mod access;
 mod buckets;
 mod client;
+mod encryption;
 mod integrity;
 mod lifecycle;
 mod lock;

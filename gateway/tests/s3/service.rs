@@ -31,6 +31,7 @@ pub const SECRET: &str = "a-secret-of-the-tests";
 pub struct Service {
     pub accounts: Accounts,
     pub catalog: Catalog,
+    pub keyring: Keyring,
     pub backend: Arc<FaultyBackend>,
     /// Days of [`DAY_MS`].
     pub lifecycle: LifecyclePass,
@@ -125,7 +126,7 @@ impl Service {
             catalog: catalog.clone(),
             accounts: accounts.clone(),
             configs: ConfigCache::default(),
-            keyring,
+            keyring: keyring.clone(),
             region: REGION.into(),
         };
         let lifecycle = LifecyclePass {
@@ -151,7 +152,7 @@ impl Service {
         let (client, account) = clients.pop().unwrap();
         client.put("/bucket", b"").await.expect(200);
         let _stop = stop.drop_guard();
-        Self { accounts, catalog, backend, lifecycle, client, other, account, _dir: dir, _stop }
+        Self { accounts, catalog, keyring, backend, lifecycle, client, other, account, _dir: dir, _stop }
     }
 }
 

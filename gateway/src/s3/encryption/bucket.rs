@@ -8,7 +8,7 @@ use s3s::dto::{
     ServerSideEncryption, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration,
     ServerSideEncryptionRule,
 };
-use s3s::{S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 use serde::{Deserialize, Serialize};
 
 use super::{DEFAULT_KEY, StoredEncryption};
@@ -133,7 +133,7 @@ impl S3Gateway {
         let bucket =
             self.bucket(&caller, &input.bucket, Action::GetEncryptionConfiguration, expected_owner).await?;
         let config = self.config::<BucketEncryption>(&bucket, ConfigKind::Encryption).await?;
-        let config = config.ok_or_else(|| s3_error!(ServerSideEncryptionConfigurationNotFoundError))?;
+        let config = config.ok_or_else(not_found)?;
         Ok(S3Response::new(GetBucketEncryptionOutput {
             server_side_encryption_configuration: Some(config.to_dto()),
         }))
@@ -151,6 +151,13 @@ impl S3Gateway {
         self.set_config::<BucketEncryption>(&bucket, ConfigKind::Encryption, None).await?;
         Ok(S3Response::new(DeleteBucketEncryptionOutput::default()))
     }
+}
+
+/// The protocol library takes it for a 400.
+fn not_found() -> S3Error {
+    let mut error = s3_error!(ServerSideEncryptionConfigurationNotFoundError);
+    error.set_status_code(http::StatusCode::NOT_FOUND);
+    error
 }
 
 #[cfg(test)]

@@ -40,11 +40,14 @@ impl S3Gateway {
         let id = parse_upload_id(&input.upload_id)?;
         let key = input.key.clone().into_bytes();
         let upload = self.catalog.upload(bucket.id, &key, id).await.map_err(errors::catalog)?;
-        let attributes = Attributes::decode(&upload.attributes)?;
+        let attributes = match &upload.completed {
+            // A retry: the catalog answers as it did before.
+            Some(done) => self.completed_attributes(bucket.id, &key, done).await?,
+            None => Attributes::decode(&upload.attributes)?,
+        };
         let encryption = self.check_key(&bucket, &attributes, customer_key!(input)?.as_ref()).await?;
         let (etag, attributes) = match &upload.completed {
-            // A retry: the catalog answers as it did before.
-            Some(done) => (done.etag.clone(), self.completed_attributes(bucket.id, &key, done).await?),
+            Some(done) => (done.etag.clone(), attributes),
             None => self.assemble(bucket.id, &key, (&upload, attributes), &named, &input).await?,
         };
         let checksum = attributes.checksum.clone();

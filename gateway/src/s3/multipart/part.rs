@@ -10,13 +10,13 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::{parse_upload_id, part_number};
-use crate::ingest::Ingested;
+use crate::ingest::{BodyLen, Ingested};
 use crate::s3::attributes::{Attributes, PlannedChecksum};
 use crate::s3::caller::Caller;
 use crate::s3::checksums::{Algorithm, Declared, Kind, StoredChecksum, show_checksum};
 use crate::s3::conditions::ReadConditions;
 use crate::s3::encryption::{CustomerKey, VersionKey, customer_key, show_encryption, source_customer_key};
-use crate::s3::put::Promise;
+use crate::s3::put::{Promise, declared_len};
 use crate::s3::{S3Gateway, destination, errors, now_ms, ranges, shown_version, strong, timestamp};
 
 /// An open upload that a part goes to.
@@ -56,8 +56,12 @@ impl S3Gateway {
                 checksum.algorithm.name()
             ));
         }
-        let promise =
-            Promise::new(input.content_length, input.content_md5.as_deref(), checksum, req.trailing_headers)?;
+        let promise = Promise::new(
+            declared_len(input.content_length)?,
+            input.content_md5.as_deref(),
+            checksum,
+            req.trailing_headers,
+        )?;
         let body = input.body.take().unwrap_or_else(|| StreamingBlob::from_bytes(bytes::Bytes::new()));
         let hasher = hasher(planned.algorithm, promise.checksum.algorithm);
         let verify = |ingested: &Ingested| promise.verify(ingested);
@@ -106,7 +110,8 @@ impl S3Gateway {
                 planned.algorithm.pick(ingested.sums.clone()).ok_or_else(|| s3_error!(InternalError))?;
             Ok(StoredChecksum { algorithm: planned.algorithm, value, kind: Kind::FullObject })
         };
-        let (part, checksum) = Box::pin(self.store_part(target, body, len, hasher, verify)).await?;
+        let (part, checksum) =
+            Box::pin(self.store_part(target, body, BodyLen::Exactly(len), hasher, verify)).await?;
         let mut result = CopyPartResult {
             e_tag: strong(&part.etag),
             last_modified: Some(timestamp(part.modified_ms)),
@@ -148,12 +153,12 @@ impl S3Gateway {
         &self,
         target: Target,
         body: StreamingBlob,
-        len: u64,
+        len: BodyLen,
         hasher: ChecksumHasher,
         verify: impl FnOnce(&Ingested) -> S3Result<StoredChecksum>,
     ) -> S3Result<(Part, Option<StoredChecksum>)> {
         let Target { bucket, key, number, upload, content_type, planned, key_of_parts } = target;
-        let hook = self.reserve(&bucket, len, 0).await?;
+        let hook = self.reserve(&bucket, len.max(), 0).await?;
         let class = self.classes.named(&upload.storage_class)?;
         let destination = destination(&key_of_parts, class, content_type, false);
         let ingested = self.ingest.store(body, len, hasher, destination.clone()).await;
