@@ -3,7 +3,9 @@
 mod access;
 mod buckets;
 mod client;
+mod cors;
 mod encryption;
+mod forms;
 mod integrity;
 mod lifecycle;
 mod lock;

@@ -1,0 +1,240 @@
+//! Uploads by HTML forms.
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use md5::{Digest, Md5};
+use time::macros::format_description;
+use time::{Duration, OffsetDateTime};
+
+use crate::client::{Client, REGION, Reply, exchange};
+use crate::service::{SECRET, Service, noise};
+
+const BOUNDARY: &str = "----form-of-the-tests";
+
+type Fields = Vec<(String, String)>;
+
+fn fields(pairs: &[(&str, &str)]) -> Fields {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn form(fields: &Fields, filename: &str, file: &[u8], after: &str) -> Vec<u8> {
+    let mut form = Vec::new();
+    for (name, value) in fields {
+        let part =
+            format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+        form.extend_from_slice(part.as_bytes());
+    }
+    let head = format!(
+        "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{filename}\"\r\n\
+         Content-Type: application/octet-stream\r\n\r\n"
+    );
+    form.extend_from_slice(head.as_bytes());
+    form.extend_from_slice(file);
+    form.extend_from_slice(format!("\r\n{after}--{BOUNDARY}--\r\n").as_bytes());
+    form
+}
+
+async fn post_raw(client: &Client, path: &str, body: &[u8]) -> Reply {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: multipart/form-data; boundary={BOUNDARY}\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n",
+        client.address,
+        body.len()
+    );
+    exchange(client.address, &[head.as_bytes(), body].concat()).await
+}
+
+async fn post(client: &Client, fields: &Fields, file: &[u8]) -> Reply {
+    post_raw(client, "/bucket", &form(fields, "photo.jpg", file, "")).await
+}
+
+/// A policy that expires in `seconds`.
+fn policy(seconds: i64, conditions: &str) -> String {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+    let expiration = (OffsetDateTime::now_utc() + Duration::seconds(seconds)).format(format).unwrap();
+    STANDARD.encode(format!(r#"{{"expiration": "{expiration}", "conditions": [{conditions}]}}"#))
+}
+
+const CONDITIONS: &str = r#"{"bucket": "bucket"}, ["starts-with", "$key", "up/"], ["starts-with", "$Content-Type", ""],
+    ["content-length-range", 2, 400000], ["starts-with", "$x-amz-meta-note", ""],
+    ["starts-with", "$success_action_status", ""], ["starts-with", "$success_action_redirect", ""]"#;
+
+/// The fields of a form signed with version 2.
+fn signed_2(access_key: &str, secret: &str, policy: &str) -> Fields {
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
+    let signature = STANDARD.encode(hmac::sign(&key, policy.as_bytes()));
+    fields(&[("AWSAccessKeyId", access_key), ("policy", policy), ("signature", &signature)])
+}
+
+/// The fields of a form signed with version 4, `age` ago. The policy's conditions are `conditions` and the fields' own.
+fn signed_4(access_key: &str, secret: &str, age: Duration, conditions: &str) -> Fields {
+    let format = format_description!("[year][month][day]T[hour][minute][second]Z");
+    let date = (OffsetDateTime::now_utc() - age).format(format).unwrap();
+    let credential = format!("{access_key}/{}/{REGION}/s3/aws4_request", &date[..8]);
+    let conditions = format!(
+        r#"{conditions}, {{"x-amz-algorithm": "AWS4-HMAC-SHA256"}}, {{"x-amz-credential": "{credential}"}},
+           {{"x-amz-date": "{date}"}}"#
+    );
+    let policy = policy(600, &conditions);
+    let mut key = format!("AWS4{secret}").into_bytes();
+    for part in [&date[..8], REGION, "s3", "aws4_request", &policy] {
+        key = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), part.as_bytes()).as_ref().to_vec();
+    }
+    fields(&[
+        ("policy", &policy),
+        ("X-Amz-Algorithm", "AWS4-HMAC-SHA256"),
+        ("X-Amz-Credential", &credential),
+        ("X-Amz-Date", &date),
+        ("X-Amz-Signature", &hex::encode(key)),
+    ])
+}
+
+fn ours(pairs: &[(&str, &str)]) -> Fields {
+    [fields(pairs), signed_4("AKIATESTA", SECRET, Duration::ZERO, CONDITIONS)].concat()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signed_form_stores_its_file() {
+    let service = Service::start().await;
+    let client = &service.client;
+    let two = signed_2("AKIATESTA", SECRET, &policy(600, CONDITIONS));
+    let four = signed_4("AKIATESTA", SECRET, Duration::ZERO, CONDITIONS);
+    // Kept in the catalog, and in chunks: with delimiters that are none in them.
+    let tricky = format!("\r\n--{BOUNDARY}").as_bytes()[..10].repeat(2000);
+    for (signed, file) in [(&two, noise(1, 3000)), (&four, noise(2, 300_000)), (&four, tricky)] {
+        let form = [
+            fields(&[("KEY", "up/${filename}"), ("content-type", "image/jpeg"), ("x-amz-meta-note", "n")]),
+            signed.clone(),
+        ]
+        .concat();
+        let stored = post(client, &form, &file).await.expect(204);
+        let etag = format!("\"{}\"", hex::encode(Md5::digest(&file)));
+        assert_eq!(stored.header("etag"), Some(etag.as_str()));
+        assert_eq!(stored.header("x-amz-server-side-encryption"), Some("AES256"));
+        let location = format!("http://{}/bucket/up/photo.jpg", client.address);
+        assert_eq!(stored.header("location"), Some(location.as_str()));
+        let get = client.get("/bucket/up/photo.jpg").await.expect(200);
+        assert!(get.body == file, "the file differs");
+        assert_eq!(get.header("content-type"), Some("image/jpeg"));
+        assert_eq!(get.header("x-amz-meta-note"), Some("n"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_form_chooses_its_answer() {
+    let service = Service::start().await;
+    let client = &service.client;
+    let key = ("key", "up/a&b c");
+    let created = post(client, &ours(&[key, ("success_action_status", "201")]), b"file").await.expect(201);
+    assert_eq!(created.element("Key").as_deref(), Some("up/a&amp;b c"));
+    assert_eq!(created.element("Bucket").as_deref(), Some("bucket"));
+    let location = format!("http://{}/bucket/up/a%26b%20c", client.address);
+    assert_eq!(created.element("Location"), Some(location));
+    let ok = post(client, &ours(&[key, ("success_action_status", "200")]), b"file").await.expect(200);
+    assert!(ok.body.is_empty());
+    post(client, &ours(&[key, ("success_action_status", "404")]), b"file").await.expect(204);
+    let redirect = ("success_action_redirect", "http://example.com/done?x=1");
+    let sent = post(client, &ours(&[key, redirect]), b"file").await.expect(303);
+    let etag = hex::encode(Md5::digest(b"file"));
+    let expected = format!("http://example.com/done?x=1&bucket=bucket&key=up%2Fa%26b+c&etag=%22{etag}%22");
+    assert_eq!(sent.header("location"), Some(expected.as_str()));
+    for bad in ["javascript:alert(1)", "not a url"] {
+        post(client, &ours(&[key, ("success_action_redirect", bad)]), b"file").await.expect(204);
+    }
+    // Fields behind the file are none of ours.
+    let after = format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"submit\"\r\n\r\nUpload\r\n");
+    let body = form(&ours(&[key]), "x", b"file behind which a button follows", &after);
+    post_raw(client, "/bucket/", &body).await.expect(204);
+    assert_eq!(client.get("/bucket/up/a%26b%20c").await.body, b"file behind which a button follows");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_form_that_its_policy_or_signature_does_not_cover_stores_nothing() {
+    let service = Service::start().await;
+    let client = &service.client;
+    let key = fields(&[("key", "up/x")]);
+    let with = |signed: Fields| [key.clone(), signed].concat();
+    let now = Duration::ZERO;
+    let valid = policy(600, CONDITIONS);
+    let mut flipped = signed_4("AKIATESTA", SECRET, now, CONDITIONS);
+    let last = flipped.last_mut().unwrap();
+    last.1 = last.1.chars().rev().collect();
+    let other_key = [fields(&[("key", "down/x")]), signed_2("AKIATESTA", SECRET, &valid)].concat();
+    let extra = with([fields(&[("x-amz-meta-more", "1")]), signed_2("AKIATESTA", SECRET, &valid)].concat());
+    let unsigned_policy = with(fields(&[("policy", &valid)]));
+    let no_key = signed_2("AKIATESTA", SECRET, &valid);
+    let elsewhere = CONDITIONS.replace(r#""bucket": "bucket""#, r#""bucket": "other""#);
+    for (form, status, code) in [
+        (with(signed_4("AKIATESTA", "another-secret", now, CONDITIONS)), 403, "SignatureDoesNotMatch"),
+        (with(signed_2("AKIATESTA", "another-secret", &valid)), 403, "SignatureDoesNotMatch"),
+        (with(flipped), 403, "SignatureDoesNotMatch"),
+        (with(signed_2("AKIAUNKNOWN", SECRET, &valid)), 403, "InvalidAccessKeyId"),
+        (with(signed_4("AKIATESTA", SECRET, Duration::days(8), CONDITIONS)), 403, "AccessDenied"),
+        (with(signed_4("AKIATESTA", SECRET, Duration::minutes(-20), CONDITIONS)), 403, "AccessDenied"),
+        (with(signed_2("AKIATESTA", SECRET, &policy(-1, CONDITIONS))), 403, "AccessDenied"),
+        (with(signed_2("AKIATESTA", SECRET, &policy(600, &elsewhere))), 403, "AccessDenied"),
+        (
+            with(signed_2("AKIATESTA", SECRET, &policy(600, r#"["starts-with", "$key", ""]"#))),
+            403,
+            "AccessDenied",
+        ),
+        // Somebody else's signature opens somebody else's buckets only.
+        (with(signed_4("AKIATESTB", SECRET, now, CONDITIONS)), 403, "AccessDenied"),
+        (other_key, 403, "AccessDenied"),
+        (extra, 403, "AccessDenied"),
+        (key.clone(), 403, "AccessDenied"),
+        (unsigned_policy, 400, "InvalidArgument"),
+        (no_key, 400, "InvalidArgument"),
+        (with(signed_2("AKIATESTA", SECRET, &policy(600, "{}"))), 400, "InvalidPolicyDocument"),
+        (with(signed_2("AKIATESTA", SECRET, "?")), 400, "InvalidPolicyDocument"),
+    ] {
+        let reply = post(client, &form, b"file").await;
+        assert_eq!((reply.status, reply.element("Code").as_deref()), (status, Some(code)), "{form:?}");
+    }
+    post(client, &ours(&[("key", "up/x")]), b"1").await.expect_error(400, "EntityTooSmall");
+    post(client, &ours(&[("key", "up/x")]), &noise(1, 400_001)).await.expect_error(400, "EntityTooLarge");
+    let whole = form(&ours(&[("key", "up/x")]), "x", &noise(2, 100_000), "");
+    post_raw(client, "/bucket", &whole[..whole.len() - 50]).await.expect_error(400, "MalformedPOSTRequest");
+    post_raw(client, "/bucket/key", &whole).await.expect_error(405, "MethodNotAllowed");
+    post_raw(client, "/missing", &whole).await.expect_error(403, "AccessDenied");
+    assert!(!client.get("/bucket?list-type=2").await.expect(200).text().contains("<Contents>"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fields_become_headers_but_none_that_changes_the_operation() {
+    let service = Service::start().await;
+    let client = &service.client;
+    client.put("/bucket/source", b"source").await.expect(200);
+    let conditions = r#"{"bucket": "bucket"}, ["starts-with", "$key", ""], ["starts-with", "$x-amz-copy-source", ""],
+        ["starts-with", "$x-amz-server-side-encryption-customer-algorithm", ""],
+        ["starts-with", "$x-amz-server-side-encryption-customer-key", ""],
+        ["starts-with", "$x-amz-server-side-encryption-customer-key-md5", ""], ["starts-with", "$tagging", ""]"#;
+    let signed = |pairs: &[(&str, &str)]| {
+        [fields(pairs), signed_2("AKIATESTA", SECRET, &policy(60, conditions))].concat()
+    };
+    post(client, &signed(&[("key", "k"), ("x-amz-copy-source", "bucket/source")]), b"file").await.expect(204);
+    assert_eq!(client.get("/bucket/k").await.expect(200).body, b"file");
+
+    let customer = [
+        ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+        ("x-amz-server-side-encryption-customer-key", "pO3upElrwuEXSoFwCfnZPdSsmt/xWeFa0N9KgDijwVs="),
+        ("x-amz-server-side-encryption-customer-key-md5", "DWygnHRtgiJ77HCm+1rvHw=="),
+    ];
+    post(client, &signed(&[&[("key", "k")][..], &customer].concat()), b"file").await.expect(204);
+    client.get("/bucket/k").await.expect_error(400, "InvalidRequest");
+    assert_eq!(client.send("GET", "/bucket/k", &customer, b"").await.expect(200).body, b"file");
+
+    let tagging = "<Tagging><TagSet><Tag><Key>a b</Key><Value>1&amp;2</Value></Tag></TagSet></Tagging>";
+    post(client, &signed(&[("key", "k"), ("tagging", tagging)]), b"file").await.expect(204);
+    let tags = client.get("/bucket/k?tagging").await.expect(200);
+    assert_eq!(
+        (tags.element("Key").as_deref(), tags.element("Value").as_deref()),
+        (Some("a b"), Some("1&amp;2"))
+    );
+    post(client, &signed(&[("key", "k"), ("tagging", "<Tag")]), b"file")
+        .await
+        .expect_error(400, "MalformedXML");
+    let digest = [("key", "k"), ("x-amz-checksum-crc32", "AAAAAA==")];
+    post(client, &signed(&digest), b"file").await.expect_error(400, "BadDigest");
+}
