@@ -115,7 +115,7 @@ mod tests {
     fn a_key_survives_being_part_of_a_path() {
         for key in ["a/b c", "ä%2F+", "..//x", "?a=b&c#d", "\u{1f980}"] {
             let path = encode_path(key);
-            assert!(path.parse::<Uri>().is_ok() || path.contains("//"), "{path}");
+            assert!(format!("/b/{path}").parse::<Uri>().is_ok(), "{path}");
             let decoded = percent_encoding::percent_decode_str(&path).decode_utf8().unwrap();
             assert_eq!(decoded, key);
         }

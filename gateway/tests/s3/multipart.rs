@@ -67,7 +67,7 @@ async fn parts_become_one_object_and_completing_can_be_repeated() {
     assert_eq!(got.body, whole[PART - 10..PART + 10]);
     let part = client.get("/bucket/key?partNumber=7").await.expect(206);
     assert_eq!((part.body == second, part.header("x-amz-mp-parts-count")), (true, Some("2")));
-    client.get("/bucket/key?partNumber=4").await.expect(416);
+    client.get("/bucket/key?partNumber=4").await.expect_error(400, "InvalidPart");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
