@@ -39,6 +39,12 @@ enum Noun {
     /// Access keys.
     #[command(subcommand)]
     Key(commands::key::Verb),
+    /// Keys that objects are encrypted with by name.
+    #[command(subcommand)]
+    EncryptionKey(commands::encryption_key::Verb),
+    /// The key-encryption key and its replacement.
+    #[command(subcommand)]
+    Kek(commands::kek::Verb),
     /// Storage nodes.
     #[command(subcommand)]
     Node(commands::node::Verb),
@@ -79,6 +85,8 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
     match &arguments.noun {
         Noun::User(verb) => commands::user::run(verb, &client()?, output).await,
         Noun::Key(verb) => commands::key::run(verb, &client()?, output).await,
+        Noun::EncryptionKey(verb) => commands::encryption_key::run(verb, &client()?, output).await,
+        Noun::Kek(verb) => commands::kek::run(verb, &client()?, output).await,
         Noun::Node(verb) => commands::node::run(verb, &client()?, output).await,
         Noun::Group(verb) => commands::group::run(verb, &client()?, output).await,
         Noun::Repair(verb) => commands::repair::run(verb, &client()?, output).await,

@@ -1,8 +1,10 @@
 //! One file per noun: its verbs, the requests they make, how the answers are shown.
 
 pub mod doctor;
+pub mod encryption_key;
 pub mod gc;
 pub mod group;
+pub mod kek;
 pub mod key;
 pub mod map;
 pub mod node;

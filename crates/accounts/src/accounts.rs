@@ -85,7 +85,8 @@ impl Accounts {
         &self.shared.db
     }
 
-    pub(crate) fn keyring(&self) -> &Keyring {
+    /// The key ring that its secrets are sealed with.
+    pub fn keyring(&self) -> &Keyring {
         &self.shared.keyring
     }
 

@@ -22,7 +22,10 @@ impl From<AccountsError> for ApiError {
     fn from(error: AccountsError) -> Self {
         let message = error.to_string();
         match error {
-            AccountsError::EmailTaken | AccountsError::AccessKeyExists { .. } => Self::Conflict { message },
+            AccountsError::EmailTaken
+            | AccountsError::AccessKeyExists { .. }
+            | AccountsError::KeyNameTaken { .. }
+            | AccountsError::KekInUse { .. } => Self::Conflict { message },
             AccountsError::NoSuchAccount { .. } | AccountsError::NoSuchAccessKey { .. } => {
                 Self::NotFound { message }
             }
@@ -30,7 +33,8 @@ impl From<AccountsError> for ApiError {
             | AccountsError::UnknownPlan { .. }
             | AccountsError::InvalidAccessKeyId
             | AccountsError::InvalidPolicy(_)
-            | AccountsError::InvalidSecret => Self::Invalid { message },
+            | AccountsError::InvalidSecret
+            | AccountsError::InvalidKeyName => Self::Invalid { message },
             other => Self::internal(other),
         }
     }
@@ -173,7 +177,8 @@ pub(super) async fn revoke_key(
     Ok(Json(json!({ "access_key_id": access_key_id, "status": "revoked" })))
 }
 
-async fn find(accounts: &Accounts, email_or_id: &str) -> Result<User, ApiError> {
+/// The account that a path names.
+pub(super) async fn find(accounts: &Accounts, email_or_id: &str) -> Result<User, ApiError> {
     let user = accounts.find_user(email_or_id).await?;
     user.ok_or_else(|| ApiError::NotFound { message: format!("there is no account {email_or_id:?}") })
 }

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod cluster;
+mod encryption;
 mod error;
 mod maintenance;
 mod metrics;
@@ -61,6 +62,14 @@ fn router(state: AdminState) -> Router {
         .route("/v1/users/{user}/keys", get(accounts::list_keys).post(accounts::create_key))
         .route("/v1/keys/{access_key_id}", delete(accounts::revoke_key))
         .route("/v1/keys/{access_key_id}/policy", put(accounts::set_key_policy))
+        .route(
+            "/v1/users/{user}/encryption-keys",
+            get(encryption::list_named_keys).post(encryption::create_named_key),
+        )
+        .route("/v1/kek", get(encryption::kek_keys))
+        .route("/v1/kek/add", post(encryption::add_kek))
+        .route("/v1/kek/rotate", post(encryption::rotate_kek))
+        .route("/v1/kek/retire", post(encryption::retire_kek))
         .route("/v1/nodes", get(cluster::nodes))
         .route("/v1/groups", get(cluster::groups))
         .route("/v1/repair", get(cluster::repair_status).post(cluster::repair))
