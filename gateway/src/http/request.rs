@@ -206,13 +206,12 @@ fn slow_down() -> Response<s3s::Body> {
 ///
 /// The protocol library has the same limit, but answers 500 when a request exceeds it.
 fn is_too_long(request: &Request<Incoming>) -> bool {
+    const FORM: &[u8] = b"multipart/form-data";
     let declared = http_body::Body::size_hint(request.body()).lower();
-    let is_form = || {
-        let content_type = request.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-        const FORM: &[u8] = b"multipart/form-data";
-        content_type.get(..FORM.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(FORM))
-    };
-    *request.method() == Method::POST && declared > DOCUMENT_LEN_MAX && !is_form()
+    let content_type = request.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let is_form =
+        content_type.get(..FORM.len()).is_some_and(|content_type| content_type.eq_ignore_ascii_case(FORM));
+    *request.method() == Method::POST && declared > DOCUMENT_LEN_MAX && !is_form
 }
 
 fn too_long() -> Response<s3s::Body> {

@@ -75,6 +75,12 @@ pub(super) struct VersionKey {
 }
 
 impl VersionKey {
+    /// A key that is a dedup domain of its own.
+    fn own(key: DomainKey, stored: StoredEncryption, customer: Option<&CustomerKey>) -> Self {
+        let shown = ShownEncryption::new(Some(&stored), customer);
+        Self { domain: key.own_domain(), key, stored: Some(stored), shown }
+    }
+
     /// The `ETag` of content with this MD5.
     pub fn etag(&self, md5: [u8; 16]) -> String {
         match self.stored {
@@ -169,12 +175,11 @@ impl S3Gateway {
             }
             Requested::Named { key, context, bucket_key } => {
                 let key = key.unwrap_or_else(|| DEFAULT_KEY.to_owned());
-                self.with_stored(bucket, StoredEncryption::Named { key, context, bucket_key }).await
+                self.key_of(bucket, Some(StoredEncryption::Named { key, context, bucket_key }), None).await
             }
-            Requested::Default => match default.and_then(|default| default.stored()) {
-                Some(stored) => self.with_stored(bucket, stored).await,
-                None => self.account_key(bucket).await,
-            },
+            Requested::Default => {
+                self.key_of(bucket, default.and_then(|default| default.stored()), None).await
+            }
             Requested::Gateway => self.account_key(bucket).await,
         }
     }
@@ -191,9 +196,13 @@ impl S3Gateway {
     ) -> S3Result<VersionKey> {
         match (stored, customer) {
             (None, None) => self.account_key(bucket).await,
-            (Some(stored @ StoredEncryption::Named { .. }), None) => self.with_stored(bucket, stored).await,
-            (Some(stored @ StoredEncryption::Customer { .. }), Some(customer)) => {
-                self.existing_customer_key(bucket, stored, customer).await
+            (Some(StoredEncryption::Named { key: name, context, bucket_key }), None) => {
+                let key = self.named_key(bucket, &name).await?;
+                Ok(VersionKey::own(key, StoredEncryption::Named { key: name, context, bucket_key }, None))
+            }
+            (Some(StoredEncryption::Customer { envelope }), Some(customer)) => {
+                let key = self.object_key(bucket, &envelope, customer).await?;
+                Ok(VersionKey::own(key, StoredEncryption::Customer { envelope }, Some(customer)))
             }
             (Some(StoredEncryption::Customer { .. }), None) => Err(s3_error!(
                 InvalidRequest,
@@ -234,42 +243,33 @@ impl S3Gateway {
         Ok(VersionKey { key, domain: bucket.domain, stored: None, shown })
     }
 
-    async fn with_stored(&self, bucket: &Bucket, stored: StoredEncryption) -> S3Result<VersionKey> {
-        let StoredEncryption::Named { key: name, .. } = &stored else {
-            return Err(s3_error!(InternalError));
-        };
+    async fn named_key(&self, bucket: &Bucket, name: &str) -> S3Result<DomainKey> {
         let key = self.keyring.named_key(bucket.account, bare_name(name)).await.map_err(errors::accounts)?;
-        let key = key.ok_or_else(|| no_such_key(name))?;
-        let shown = ShownEncryption::new(Some(&stored), None);
-        Ok(VersionKey { domain: key.own_domain(), key, stored: Some(stored), shown })
+        key.ok_or_else(|| no_such_key(name))
     }
 
     async fn new_customer_key(&self, bucket: &Bucket, customer: &CustomerKey) -> S3Result<VersionKey> {
         let domain = self.keyring.domain_key(bucket.domain).await.map_err(errors::accounts)?;
         let (key, envelope) = seal_object_key(&domain, customer.bytes()).map_err(internal)?;
         let stored = StoredEncryption::Customer { envelope: STANDARD.encode(envelope) };
-        let shown = ShownEncryption::new(Some(&stored), Some(customer));
-        Ok(VersionKey { domain: key.own_domain(), key, stored: Some(stored), shown })
+        Ok(VersionKey::own(key, stored, Some(customer)))
     }
 
-    async fn existing_customer_key(
+    async fn object_key(
         &self,
         bucket: &Bucket,
-        stored: StoredEncryption,
+        envelope: &str,
         customer: &CustomerKey,
-    ) -> S3Result<VersionKey> {
-        let StoredEncryption::Customer { envelope } = &stored else { return Err(s3_error!(InternalError)) };
+    ) -> S3Result<DomainKey> {
         let envelope = STANDARD.decode(envelope).map_err(|error| s3_error!(error, InternalError))?;
         let domain = self.keyring.domain_key(bucket.domain).await.map_err(errors::accounts)?;
-        let key = open_object_key(&domain, customer.bytes(), &envelope).map_err(|error| match error {
+        open_object_key(&domain, customer.bytes(), &envelope).map_err(|error| match error {
             PipelineError::NotAuthentic => s3_error!(
                 InvalidRequest,
                 "The provided encryption parameters did not match the ones used originally."
             ),
             error => internal(error),
-        })?;
-        let shown = ShownEncryption::new(Some(&stored), Some(customer));
-        Ok(VersionKey { domain: key.own_domain(), key, stored: Some(stored), shown })
+        })
     }
 }
 
