@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use datamesh_db::{Tx, Value};
 use datamesh_types::AccountId;
 
+use crate::check_configs::check_configs;
 use crate::{BucketId, Catalog, CatalogError, ChunkRow, ManifestId, segment};
 
 /// Where a check goes on.
@@ -20,6 +21,7 @@ enum Phase {
     Chunks,
     Manifests,
     Versions,
+    Buckets,
 }
 
 /// Something in the catalog that contradicts something else in it.
@@ -76,6 +78,11 @@ pub enum Finding {
         /// The key.
         key: Vec<u8>,
     },
+    /// A bucket's row says otherwise than its configurations what is set, or it has object lock without versioning.
+    BucketConfigs {
+        /// The bucket.
+        bucket: BucketId,
+    },
 }
 
 /// A page of a check.
@@ -120,6 +127,7 @@ impl Catalog {
                         Phase::Chunks => check_chunks(tx, position.from).await,
                         Phase::Manifests => check_manifests(tx, position.from).await,
                         Phase::Versions => check_versions(tx, position.from).await,
+                        Phase::Buckets => check_buckets(tx, position.from).await,
                     }
                 })
             })
@@ -152,7 +160,7 @@ impl Catalog {
 }
 
 impl CheckPage {
-    fn report(&mut self, finding: Finding) {
+    pub(crate) fn report(&mut self, finding: Finding) {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(finding);
         }
@@ -167,6 +175,12 @@ impl CheckPage {
         };
         self
     }
+}
+
+async fn check_buckets(tx: &mut Tx, from: i64) -> Result<CheckPage, CatalogError> {
+    let mut page = CheckPage::default();
+    let next = check_configs(tx, from, &mut page).await?;
+    Ok(page.continue_at(Phase::Buckets, next.unwrap_or(i64::MAX), None))
 }
 
 /// Counters for the numbers from `from` to below `until`; the last window reaches to the end.
@@ -382,5 +396,5 @@ async fn check_versions(tx: &mut Tx, from: i64) -> Result<CheckPage, CatalogErro
     for row in tx.query(LISTED, &params).await? {
         page.report(Finding::Listed { bucket: BucketId(row.int(0)?), key: row.blob(1)?.to_vec() });
     }
-    Ok(page.continue_at(Phase::Versions, until, None))
+    Ok(page.continue_at(Phase::Versions, until, Some(Phase::Buckets)))
 }

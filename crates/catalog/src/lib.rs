@@ -19,6 +19,7 @@
 mod bucket;
 mod catalog;
 mod check;
+mod check_configs;
 mod chunk;
 mod complete;
 mod config;

@@ -178,7 +178,7 @@ async fn a_check_finds_what_is_wrong() {
         let fixture = Fixture::new(&db).await;
         fixture.put_chunks(b"a", &[1, 2]).await.unwrap();
         assert_eq!(fixture.findings().await, []);
-        let broken: [(&'static str, Finds); 5] = [
+        let broken: [(&'static str, Finds); 6] = [
             ("UPDATE chunk SET refs = 5", |found| {
                 matches!(found, Finding::ChunkReferences { stored: 5, .. })
             }),
@@ -187,6 +187,7 @@ async fn a_check_finds_what_is_wrong() {
             ("UPDATE version SET listed = 0, size = 3", |found| {
                 matches!(found, Finding::Listed { .. } | Finding::VersionSize { .. })
             }),
+            ("UPDATE bucket SET configured = 2", |found| matches!(found, Finding::BucketConfigs { .. })),
             ("UPDATE manifest SET refs = 7", |found| {
                 matches!(found, Finding::ManifestReferences { stored: 7, counted: 1, .. })
             }),
