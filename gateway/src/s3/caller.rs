@@ -281,3 +281,56 @@ fn stored_tag(tags: &str, key: &str) -> Option<String> {
     let tags: Vec<(String, String)> = serde_json::from_str(tags).ok()?;
     tags.into_iter().find(|(known, _)| known == key).map(|(_, value)| value)
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_copy_source_is_decoded_once_and_bare() {
+        for (header, expected) in [
+            ("bucket/public/foo", "bucket/public/foo"),
+            ("/bucket/a%20b+c&d=e?versionId=1", "bucket/a b+c&d=e"),
+            ("bucket/%252F", "bucket/%2F"),
+            ("", ""),
+        ] {
+            assert_eq!(copy_source(header), expected);
+        }
+    }
+
+    #[test]
+    fn facts_come_from_the_request_and_the_object() {
+        let mut extensions = Extensions::new();
+        extensions.insert(Identity::Anonymous);
+        let mut headers = HeaderMap::new();
+        headers.insert("x-amz-acl", HeaderValue::from_static("private"));
+        headers.insert("x-amz-tagging", HeaderValue::from_static("a=1&b=2"));
+        let uri = Uri::from_static("/bucket?prefix=a%2Fb&max-keys=5");
+        let caller = Caller::new(&extensions, &headers, &uri).unwrap();
+        let tags = Some(r#"[["team","red"]]"#);
+        let facts = RequestFacts { caller: &caller, bucket_owner: None, tags, prefix: None };
+        let cases = [
+            ("s3:x-amz-acl", vec!["private"]),
+            ("s3:prefix", vec!["a/b"]),
+            ("s3:max-keys", vec!["5"]),
+            ("s3:ExistingObjectTag/team", vec!["red"]),
+            ("s3:ExistingObjectTag/other", vec![]),
+            ("s3:RequestObjectTag/b", vec!["2"]),
+            ("s3:RequestObjectTagKeys", vec!["a", "b"]),
+            ("s3:authType", vec![]),
+            ("aws:PrincipalArn", vec![]),
+            ("aws:PrincipalType", vec!["Anonymous"]),
+        ];
+        for (key, expected) in cases {
+            assert_eq!(facts.values(&Fact::parse(key).unwrap()), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_known_of_a_request_that_was_not_identified() {
+        let (extensions, headers, uri) = (Extensions::new(), HeaderMap::new(), Uri::from_static("/"));
+        assert!(Caller::new(&extensions, &headers, &uri).is_err());
+    }
+}
