@@ -21,7 +21,7 @@ async fn set(client: &Client, policy: &str) -> Reply {
 async fn a_policy_opens_what_it_names_and_nothing_else() {
     let service = Service::start().await;
     let client = &service.client;
-    for key in ["public/a", "private/a", "public/%2e%2e/private/a", "public%5Ca"] {
+    for key in ["public/a", "private/a", "public/../private/a", "public%5Ca"] {
         client.put(&format!("/bucket/{key}"), key.as_bytes()).await.expect(200);
     }
     client.get("/bucket?policy").await.expect_error(404, "NoSuchBucketPolicy");
@@ -31,7 +31,7 @@ async fn a_policy_opens_what_it_names_and_nothing_else() {
     let get = async |target: &str| anonymous(client, "GET", target, b"").await;
     assert_eq!(get("/bucket/public/a").await.expect(200).body, b"public/a");
     // Keys are texts: dots lead nowhere, and what is decoded is decoded once, for the policy and the storage alike.
-    assert_eq!(get("/bucket/public/%2e%2e/private/a").await.expect(200).body, b"public/%2e%2e/private/a");
+    assert_eq!(get("/bucket/public/%2e%2e/private/a").await.expect(200).body, b"public/../private/a");
     for target in [
         "/bucket/private/a",
         "/bucket/private%2Fa",
