@@ -36,6 +36,8 @@ pub struct RequestTrace {
     body_held_back: AtomicBool,
     received_len: AtomicU64,
     sent_len: AtomicU64,
+    /// The request may do what it asks, and its document is being read.
+    input_pending: AtomicBool,
     peer: Peer,
 }
 
@@ -58,7 +60,18 @@ impl RequestTrace {
             cause: OnceLock::new(),
             received_len: AtomicU64::new(0),
             sent_len: AtomicU64::new(0),
+            input_pending: AtomicBool::new(false),
         }
+    }
+
+    /// From now on, until [`RequestTrace::input_read`], a failure is the request's document's.
+    pub fn input_awaited(&self) {
+        self.input_pending.store(true, Ordering::Relaxed);
+    }
+
+    /// The operation begins.
+    pub fn input_read(&self) {
+        self.input_pending.store(false, Ordering::Relaxed);
     }
 
     /// Where the request came from.
@@ -182,7 +195,14 @@ impl RequestHandler {
         };
         let mut request = request.map(|body| self.guard(body, &trace));
         request.extensions_mut().insert(Arc::clone(&trace));
-        let response = self.service.call(request).await?;
+        let declared = http_body::Body::size_hint(request.body()).lower();
+        let mut response = self.service.call(request).await?;
+        // The protocol library takes a document that cannot be read for a fault of its own.
+        let is_unreadable = trace.input_pending.load(Ordering::Relaxed)
+            && response.status() == StatusCode::INTERNAL_SERVER_ERROR;
+        if is_unreadable {
+            response = if declared > DOCUMENT_LEN_MAX { too_long() } else { unreadable() };
+        }
         let response = finish(response, &trace, &method, &resource, start);
         Ok(response.map(|inner| ResponseBody { inner, trace, permit: Some(permit) }))
     }
@@ -216,6 +236,11 @@ fn is_too_long(request: &Request<Incoming>) -> bool {
 
 fn too_long() -> Response<s3s::Body> {
     refusal(StatusCode::BAD_REQUEST, "MaxMessageLengthExceeded", "Your request was too large.")
+}
+
+fn unreadable() -> Response<s3s::Body> {
+    let message = "The request's document could not be read whole, or is not the one that was signed.";
+    refusal(StatusCode::BAD_REQUEST, "InvalidRequest", message)
 }
 
 fn refusal(status: StatusCode, code: &str, message: &str) -> Response<s3s::Body> {

@@ -99,6 +99,9 @@ impl S3Access for Access {
             }
         };
         cx.extensions_mut().insert(identity);
+        if let Some(trace) = cx.extensions_mut().get::<Arc<RequestTrace>>() {
+            trace.input_awaited();
+        }
         Ok(())
     }
 }

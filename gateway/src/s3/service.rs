@@ -62,6 +62,9 @@ macro_rules! operations {
         impl S3 for S3Gateway {
             $(async fn $name(&self, request: S3Request<dto::$input>) -> S3Result<S3Response<dto::$output>> {
                 let trace = request.extensions.get::<Arc<RequestTrace>>().cloned();
+                if let Some(trace) = &trace {
+                    trace.input_read();
+                }
                 let result = S3Gateway::$name(self, request).await;
                 if let (Err(error), Some(trace)) = (&result, trace)
                     && let Some(source) = error.source()

@@ -343,3 +343,37 @@ async fn ids_of_another_account_are_no_way_in() {
     }
     client.get(&format!("/mine/key?versionId={id}")).await.expect(200);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_that_cannot_be_read_change_nothing() {
+    let service = Service::start().await;
+    for (number, operation) in OPERATIONS.iter().enumerate() {
+        let place = place(&service, &format!("op-{number}"), operation).await;
+        let route = place.route(operation).unwrap();
+        if !route.body.starts_with('<') {
+            continue;
+        }
+        let before = state(&service, &place).await;
+        let root = route.body.trim_start_matches('<').split(['>', ' ', '/']).next().unwrap().to_owned();
+        let documents = [
+            ("cut off", route.body[..route.body.len() - 2].to_owned()),
+            ("another", "<Unheard><Of/></Unheard>".to_owned()),
+            ("entities", format!("<!DOCTYPE {root} [<!ENTITY a \"b\">]><{root}>&a;&a;</{root}>")),
+            ("deep", format!("<{root}>{}", "<a>".repeat(100_000))),
+            ("long", format!("<{root}>{}</{root}>", " ".repeat(2 << 20))),
+            ("none", String::new()),
+        ];
+        for (how, body) in documents {
+            let broken =
+                Route { method: route.method, target: route.target.clone(), headers: Vec::new(), body };
+            let reply = broken.send(&service.client).await;
+            assert!(
+                (400..500).contains(&reply.status),
+                "{operation}, {how}: {} {}",
+                reply.status,
+                reply.text()
+            );
+        }
+        assert_eq!(state(&service, &place).await, before, "{operation} changed something");
+    }
+}
