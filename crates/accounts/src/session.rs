@@ -176,14 +176,13 @@ impl Accounts {
     /// [`AccountsError::InvalidToken`] for one of another key or of nobody's making, [`AccountsError::ExpiredToken`].
     pub async fn session(&self, access_key_id: &str, token: &str) -> Result<Arc<Session>, AccountsError> {
         let place = (access_key_id.to_owned(), token.to_owned());
-        let session = match self.sessions().get(&place, |_| true) {
-            Some(known) => known,
-            None => {
-                let opened = self.session_keys().await?.open(access_key_id, token);
-                let opened = Arc::new(opened.ok_or(AccountsError::InvalidToken)?);
-                self.sessions().insert(place, Arc::clone(&opened));
-                opened
-            }
+        let session = if let Some(known) = self.sessions().get(&place, |_| true) {
+            known
+        } else {
+            let opened = self.session_keys().await?.open(access_key_id, token);
+            let opened = Arc::new(opened.ok_or(AccountsError::InvalidToken)?);
+            self.sessions().insert(place, Arc::clone(&opened));
+            opened
         };
         if self.now_ms() < session.expires_at_ms { Ok(session) } else { Err(AccountsError::ExpiredToken) }
     }

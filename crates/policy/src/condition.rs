@@ -91,12 +91,12 @@ impl Condition {
             return Ok(absent.contains(&values.is_empty()));
         }
         if values.is_empty() {
-            return Ok(match self.quantifier {
-                _ if self.if_exists => true,
+            let vacuous = match self.quantifier {
                 Quantifier::ForAllValues => true,
                 Quantifier::ForAnyValue => false,
                 Quantifier::Single => self.negated,
-            });
+            };
+            return Ok(vacuous || self.if_exists);
         }
         let mut fulfilled = 0;
         for value in &values {
@@ -223,6 +223,16 @@ fn values(value: &Value) -> Result<Vec<Cow<'_, str>>, PolicyError> {
     }
 }
 
+/// All values as the operator reads them.
+fn each<T>(
+    operator: &str,
+    values: &[Cow<'_, str>],
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>, PolicyError> {
+    let wrong = |value: &str| PolicyError::Value { operator: operator.to_owned(), value: value.to_owned() };
+    values.iter().map(|value| read(value).ok_or_else(|| wrong(value))).collect()
+}
+
 /// The comparison of an operator's bare name, and whether the name negates it.
 fn test(
     operator: &str,
@@ -242,15 +252,6 @@ fn test(
         };
         Ok(Test::Arn(values.iter().map(one).collect::<Result<_, _>>()?))
     };
-    fn each<T>(
-        operator: &str,
-        values: &[Cow<'_, str>],
-        read: impl Fn(&str) -> Option<T>,
-    ) -> Result<Vec<T>, PolicyError> {
-        let wrong =
-            |value: &str| PolicyError::Value { operator: operator.to_owned(), value: value.to_owned() };
-        values.iter().map(|value| read(value).ok_or_else(|| wrong(value))).collect()
-    }
     let ordered = |scale: Scale, order| {
         Ok(Test::Ordered(scale, order, each(operator, values, |value| scale.read(value))?))
     };

@@ -49,10 +49,9 @@ impl Policy {
         {
             return Err(PolicyError::UnknownField { field: field.clone() });
         }
-        let variables = match fields.get("Version") {
-            Some(Value::String(version)) if version == "2012-10-17" => true,
-            None => false,
-            Some(Value::String(version)) if version == "2008-10-17" => false,
+        let variables = match fields.get("Version").map(Value::as_str) {
+            Some(Some("2012-10-17")) => true,
+            None | Some(Some("2008-10-17")) => false,
             Some(_) => return Err(PolicyError::Version),
         };
         if fields.get("Id").is_some_and(|id| !id.is_string()) {

@@ -185,7 +185,7 @@ fn matches(atoms: &[Atom], text: &str, case: Case) -> bool {
 }
 
 fn same(wanted: char, found: char, case: Case) -> bool {
-    wanted == found || case == Case::Ignored && wanted.to_lowercase().eq(found.to_lowercase())
+    wanted == found || (case == Case::Ignored && wanted.to_lowercase().eq(found.to_lowercase()))
 }
 
 #[cfg(test)]

@@ -64,10 +64,9 @@ impl Principals {
 }
 
 fn texts(value: &Value) -> Result<Vec<&str>, PolicyError> {
-    let text = |value: &'_ Value| value.as_str().map(str::len).is_some();
     match value {
         Value::String(one) => Ok(vec![one]),
-        Value::Array(many) if !many.is_empty() && many.iter().all(text) => {
+        Value::Array(many) if !many.is_empty() && many.iter().all(Value::is_string) => {
             Ok(many.iter().filter_map(Value::as_str).collect())
         }
         _ => Err(PolicyError::Invalid { field: "Principal" }),

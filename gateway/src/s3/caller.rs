@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datamesh_accounts::{Credential, Session};
 use datamesh_policy::{Action, Asked, Caller as Asker, Fact, Facts, Member, ResourceName};
 use datamesh_types::AccountId;
-use http::{Extensions, HeaderMap, Uri};
+use http::{Extensions, HeaderMap, HeaderValue, Uri};
 use s3s::{S3Result, s3_error};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -139,7 +139,7 @@ impl<'a> Caller<'a> {
 
     /// The tags in the request's header.
     fn tags(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
-        let header = self.headers.get("x-amz-tagging").map_or(&b""[..], |value| value.as_bytes());
+        let header = self.headers.get("x-amz-tagging").map_or(&b""[..], HeaderValue::as_bytes);
         form_urlencoded::parse(header)
     }
 
@@ -284,8 +284,6 @@ fn stored_tag(tags: &str, key: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]

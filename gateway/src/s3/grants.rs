@@ -169,12 +169,11 @@ impl S3Gateway {
         owner: AccountId,
     ) -> S3Result<(Owner, Vec<ShownGrant>)> {
         let private;
-        let acl = match acl {
-            Some(acl) => acl,
-            None => {
-                private = Acl::canned(CannedAcl::Private, owner, owner);
-                &private
-            }
+        let acl = if let Some(acl) = acl {
+            acl
+        } else {
+            private = Acl::canned(CannedAcl::Private, owner, owner);
+            &private
         };
         let mut shown = Vec::with_capacity(acl.grants().len());
         for grant in acl.grants() {

@@ -2,6 +2,7 @@
 
 use datamesh_catalog::{Bucket, ConfigKind};
 use datamesh_policy::{Acl, Action, Ownership};
+use datamesh_types::AccountId;
 use s3s::dto::{
     DeleteBucketOwnershipControlsInput, DeleteBucketOwnershipControlsOutput, GetBucketOwnershipControlsInput,
     GetBucketOwnershipControlsOutput, ObjectOwnership, OwnershipControls, OwnershipControlsRule,
@@ -39,7 +40,7 @@ pub(super) fn check_acl_with(
     ownership: Ownership,
     acl: Option<&Acl>,
     bucket: &str,
-    owner: datamesh_types::AccountId,
+    owner: AccountId,
 ) -> S3Result<()> {
     let says_more = acl.is_some_and(|acl| !acl.is_private_to(owner));
     if ownership == Ownership::BucketOwnerEnforced && says_more {

@@ -44,125 +44,168 @@ const WEBSITE: &str =
 impl Place {
     /// The request for an operation, by the name of its method. Whoever adds an operation adds a line.
     fn route(&self, operation: &str) -> Option<Route> {
-        let Self { bucket, upload, part_etag } = self;
-        let of = |method, target: String, body: &str| Route {
-            method,
-            target,
-            headers: Vec::new(),
-            body: body.into(),
-        };
-        let on_bucket = |method, query: &str, body: &str| of(method, format!("/{bucket}?{query}"), body);
-        let on_key = |method, query: &str, body: &str| of(method, format!("/{bucket}/key?{query}"), body);
-        let with = |mut route: Route, name, value: &str| {
-            route.headers.push((name, value.to_owned()));
-            route
-        };
-        let copy = |route: Route| with(route, "x-amz-copy-source", &format!("{bucket}/key"));
-        let part = format!("/{bucket}/up?partNumber=2&uploadId={upload}");
-        let of_upload = format!("/{bucket}/up?uploadId={upload}");
+        let uploads = || self.upload_route(operation);
+        let objects = || self.object_route(operation);
+        let settings = || self.setting_route(operation);
+        self.reading_route(operation).or_else(settings).or_else(objects).or_else(uploads)
+    }
+
+    fn on_bucket(&self, method: &'static str, query: &str, body: &str) -> Route {
+        of(method, format!("/{}?{query}", self.bucket), body)
+    }
+
+    fn on_key(&self, method: &'static str, query: &str, body: &str) -> Route {
+        of(method, format!("/{}/key?{query}", self.bucket), body)
+    }
+
+    /// What reads a bucket or its settings.
+    fn reading_route(&self, operation: &str) -> Option<Route> {
+        let Self { bucket, .. } = self;
+        Some(match operation {
+            "get_bucket_accelerate_configuration" => self.on_bucket("GET", "accelerate", ""),
+            "get_bucket_acl" => self.on_bucket("GET", "acl", ""),
+            "get_bucket_cors" => self.on_bucket("GET", "cors", ""),
+            "get_bucket_encryption" => self.on_bucket("GET", "encryption", ""),
+            "get_bucket_inventory_configuration" => self.on_bucket("GET", "inventory&id=daily", ""),
+            "get_bucket_lifecycle_configuration" => self.on_bucket("GET", "lifecycle", ""),
+            "get_bucket_location" => self.on_bucket("GET", "location", ""),
+            "get_bucket_logging" => self.on_bucket("GET", "logging", ""),
+            "get_bucket_notification_configuration" => self.on_bucket("GET", "notification", ""),
+            "get_bucket_ownership_controls" => self.on_bucket("GET", "ownershipControls", ""),
+            "get_bucket_policy" => self.on_bucket("GET", "policy", ""),
+            "get_bucket_policy_status" => self.on_bucket("GET", "policyStatus", ""),
+            "get_bucket_replication" => self.on_bucket("GET", "replication", ""),
+            "get_bucket_request_payment" => self.on_bucket("GET", "requestPayment", ""),
+            "get_bucket_tagging" => self.on_bucket("GET", "tagging", ""),
+            "get_bucket_versioning" => self.on_bucket("GET", "versioning", ""),
+            "get_bucket_website" => self.on_bucket("GET", "website", ""),
+            "get_object_lock_configuration" => self.on_bucket("GET", "object-lock", ""),
+            "get_public_access_block" => self.on_bucket("GET", "publicAccessBlock", ""),
+            "head_bucket" => of("HEAD", format!("/{bucket}"), ""),
+            "list_bucket_inventory_configurations" => self.on_bucket("GET", "inventory", ""),
+            "list_buckets" => of("GET", "/".to_owned(), ""),
+            "list_object_versions" => self.on_bucket("GET", "versions", ""),
+            "list_objects" => of("GET", format!("/{bucket}"), ""),
+            "list_objects_v2" => self.on_bucket("GET", "list-type=2", ""),
+            _ => return None,
+        })
+    }
+
+    /// What changes a bucket or its settings.
+    fn setting_route(&self, operation: &str) -> Option<Route> {
+        let Self { bucket, .. } = self;
         let policy = format!(
             r#"{{"Statement": {{"Effect": "Allow", "Principal": {{"AWS": "arn:aws:iam::none:root"}},
                 "Action": "s3:GetObject", "Resource": "arn:aws:s3:::{bucket}/*"}}}}"#
         );
+        Some(match operation {
+            "create_bucket" => of("PUT", format!("/{bucket}-new"), ""),
+            "delete_bucket" => of("DELETE", format!("/{bucket}"), ""),
+            "delete_bucket_cors" => self.on_bucket("DELETE", "cors", ""),
+            "delete_bucket_encryption" => self.on_bucket("DELETE", "encryption", ""),
+            "delete_bucket_inventory_configuration" => self.on_bucket("DELETE", "inventory&id=daily", ""),
+            "delete_bucket_lifecycle" => self.on_bucket("DELETE", "lifecycle", ""),
+            "delete_bucket_ownership_controls" => self.on_bucket("DELETE", "ownershipControls", ""),
+            "delete_bucket_policy" => self.on_bucket("DELETE", "policy", ""),
+            "delete_bucket_replication" => self.on_bucket("DELETE", "replication", ""),
+            "delete_bucket_tagging" => self.on_bucket("DELETE", "tagging", ""),
+            "delete_bucket_website" => self.on_bucket("DELETE", "website", ""),
+            "delete_objects" => {
+                self.on_bucket("POST", "delete", "<Delete><Object><Key>key</Key></Object></Delete>")
+            }
+            "delete_public_access_block" => self.on_bucket("DELETE", "publicAccessBlock", ""),
+            "put_bucket_acl" => self.on_bucket("PUT", "acl", ACL),
+            "put_bucket_cors" => self.on_bucket("PUT", "cors", CORS),
+            "put_bucket_encryption" => self.on_bucket("PUT", "encryption", ENCRYPTION),
+            "put_bucket_lifecycle_configuration" => self.on_bucket("PUT", "lifecycle", LIFECYCLE),
+            "put_bucket_logging" => self.on_bucket("PUT", "logging", "<BucketLoggingStatus/>"),
+            "put_bucket_notification_configuration" => {
+                self.on_bucket("PUT", "notification", "<NotificationConfiguration/>")
+            }
+            "put_bucket_ownership_controls" => self.on_bucket("PUT", "ownershipControls", OWNERSHIP),
+            "put_bucket_policy" => self.on_bucket("PUT", "policy", &policy),
+            "put_bucket_request_payment" => {
+                let payer =
+                    "<RequestPaymentConfiguration><Payer>BucketOwner</Payer></RequestPaymentConfiguration>";
+                self.on_bucket("PUT", "requestPayment", payer)
+            }
+            "put_bucket_tagging" => self.on_bucket("PUT", "tagging", TAGGING),
+            "put_bucket_versioning" => {
+                let status = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+                self.on_bucket("PUT", "versioning", status)
+            }
+            "put_bucket_website" => self.on_bucket("PUT", "website", WEBSITE),
+            "put_object_lock_configuration" => {
+                let enabled = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>";
+                self.on_bucket("PUT", "object-lock", enabled)
+            }
+            "put_public_access_block" => self.on_bucket("PUT", "publicAccessBlock", BLOCK),
+            _ => return None,
+        })
+    }
+
+    /// What is about objects.
+    fn object_route(&self, operation: &str) -> Option<Route> {
+        let Self { bucket, .. } = self;
+        Some(match operation {
+            "copy_object" => {
+                of("PUT", format!("/{bucket}/copy"), "").with("x-amz-copy-source", format!("{bucket}/key"))
+            }
+            "delete_object" => of("DELETE", format!("/{bucket}/key"), ""),
+            "delete_object_tagging" => self.on_key("DELETE", "tagging", ""),
+            "get_object" => of("GET", format!("/{bucket}/key"), ""),
+            "get_object_acl" => self.on_key("GET", "acl", ""),
+            "get_object_attributes" => {
+                self.on_key("GET", "attributes", "").with("x-amz-object-attributes", "ETag".to_owned())
+            }
+            "get_object_legal_hold" => self.on_key("GET", "legal-hold", ""),
+            "get_object_retention" => self.on_key("GET", "retention", ""),
+            "get_object_tagging" => self.on_key("GET", "tagging", ""),
+            "head_object" => of("HEAD", format!("/{bucket}/key"), ""),
+            "put_object" => of("PUT", format!("/{bucket}/key"), "other bytes"),
+            "put_object_acl" => self.on_key("PUT", "acl", ACL),
+            "put_object_legal_hold" => {
+                self.on_key("PUT", "legal-hold", "<LegalHold><Status>OFF</Status></LegalHold>")
+            }
+            "put_object_retention" => self.on_key("PUT", "retention", RETENTION),
+            "put_object_tagging" => self.on_key("PUT", "tagging", TAGGING),
+            "restore_object" => {
+                self.on_key("POST", "restore", "<RestoreRequest><Days>1</Days></RestoreRequest>")
+            }
+            _ => return None,
+        })
+    }
+
+    /// What is about uploads.
+    fn upload_route(&self, operation: &str) -> Option<Route> {
+        let Self { bucket, upload, part_etag } = self;
+        let part = format!("/{bucket}/up?partNumber=2&uploadId={upload}");
+        let of_upload = format!("/{bucket}/up?uploadId={upload}");
         let complete = format!(
             "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{part_etag}</ETag></Part></CompleteMultipartUpload>"
         );
         Some(match operation {
             "abort_multipart_upload" => of("DELETE", of_upload, ""),
             "complete_multipart_upload" => of("POST", of_upload, &complete),
-            "copy_object" => copy(of("PUT", format!("/{bucket}/copy"), "")),
-            "create_bucket" => of("PUT", format!("/{bucket}-new"), ""),
-            "create_multipart_upload" => on_key("POST", "uploads", ""),
-            "delete_bucket" => of("DELETE", format!("/{bucket}"), ""),
-            "delete_bucket_cors" => on_bucket("DELETE", "cors", ""),
-            "delete_bucket_encryption" => on_bucket("DELETE", "encryption", ""),
-            "delete_bucket_inventory_configuration" => on_bucket("DELETE", "inventory&id=daily", ""),
-            "delete_bucket_lifecycle" => on_bucket("DELETE", "lifecycle", ""),
-            "delete_bucket_ownership_controls" => on_bucket("DELETE", "ownershipControls", ""),
-            "delete_bucket_policy" => on_bucket("DELETE", "policy", ""),
-            "delete_bucket_replication" => on_bucket("DELETE", "replication", ""),
-            "delete_bucket_tagging" => on_bucket("DELETE", "tagging", ""),
-            "delete_bucket_website" => on_bucket("DELETE", "website", ""),
-            "delete_object" => of("DELETE", format!("/{bucket}/key"), ""),
-            "delete_object_tagging" => on_key("DELETE", "tagging", ""),
-            "delete_objects" => {
-                on_bucket("POST", "delete", "<Delete><Object><Key>key</Key></Object></Delete>")
-            }
-            "delete_public_access_block" => on_bucket("DELETE", "publicAccessBlock", ""),
-            "get_bucket_accelerate_configuration" => on_bucket("GET", "accelerate", ""),
-            "get_bucket_acl" => on_bucket("GET", "acl", ""),
-            "get_bucket_cors" => on_bucket("GET", "cors", ""),
-            "get_bucket_encryption" => on_bucket("GET", "encryption", ""),
-            "get_bucket_inventory_configuration" => on_bucket("GET", "inventory&id=daily", ""),
-            "get_bucket_lifecycle_configuration" => on_bucket("GET", "lifecycle", ""),
-            "get_bucket_location" => on_bucket("GET", "location", ""),
-            "get_bucket_logging" => on_bucket("GET", "logging", ""),
-            "get_bucket_notification_configuration" => on_bucket("GET", "notification", ""),
-            "get_bucket_ownership_controls" => on_bucket("GET", "ownershipControls", ""),
-            "get_bucket_policy" => on_bucket("GET", "policy", ""),
-            "get_bucket_policy_status" => on_bucket("GET", "policyStatus", ""),
-            "get_bucket_replication" => on_bucket("GET", "replication", ""),
-            "get_bucket_request_payment" => on_bucket("GET", "requestPayment", ""),
-            "get_bucket_tagging" => on_bucket("GET", "tagging", ""),
-            "get_bucket_versioning" => on_bucket("GET", "versioning", ""),
-            "get_bucket_website" => on_bucket("GET", "website", ""),
-            "get_object" => of("GET", format!("/{bucket}/key"), ""),
-            "get_object_acl" => on_key("GET", "acl", ""),
-            "get_object_attributes" => {
-                with(on_key("GET", "attributes", ""), "x-amz-object-attributes", "ETag")
-            }
-            "get_object_legal_hold" => on_key("GET", "legal-hold", ""),
-            "get_object_lock_configuration" => on_bucket("GET", "object-lock", ""),
-            "get_object_retention" => on_key("GET", "retention", ""),
-            "get_object_tagging" => on_key("GET", "tagging", ""),
-            "get_public_access_block" => on_bucket("GET", "publicAccessBlock", ""),
-            "head_bucket" => of("HEAD", format!("/{bucket}"), ""),
-            "head_object" => of("HEAD", format!("/{bucket}/key"), ""),
-            "list_bucket_inventory_configurations" => on_bucket("GET", "inventory", ""),
-            "list_buckets" => of("GET", "/".to_owned(), ""),
-            "list_multipart_uploads" => on_bucket("GET", "uploads", ""),
-            "list_object_versions" => on_bucket("GET", "versions", ""),
-            "list_objects" => of("GET", format!("/{bucket}"), ""),
-            "list_objects_v2" => on_bucket("GET", "list-type=2", ""),
+            "create_multipart_upload" => self.on_key("POST", "uploads", ""),
+            "list_multipart_uploads" => self.on_bucket("GET", "uploads", ""),
             "list_parts" => of("GET", of_upload, ""),
-            "put_bucket_acl" => on_bucket("PUT", "acl", ACL),
-            "put_bucket_cors" => on_bucket("PUT", "cors", CORS),
-            "put_bucket_encryption" => on_bucket("PUT", "encryption", ENCRYPTION),
-            "put_bucket_lifecycle_configuration" => on_bucket("PUT", "lifecycle", LIFECYCLE),
-            "put_bucket_logging" => on_bucket("PUT", "logging", "<BucketLoggingStatus/>"),
-            "put_bucket_notification_configuration" => {
-                on_bucket("PUT", "notification", "<NotificationConfiguration/>")
-            }
-            "put_bucket_ownership_controls" => on_bucket("PUT", "ownershipControls", OWNERSHIP),
-            "put_bucket_policy" => on_bucket("PUT", "policy", &policy),
-            "put_bucket_request_payment" => {
-                let payer =
-                    "<RequestPaymentConfiguration><Payer>BucketOwner</Payer></RequestPaymentConfiguration>";
-                on_bucket("PUT", "requestPayment", payer)
-            }
-            "put_bucket_tagging" => on_bucket("PUT", "tagging", TAGGING),
-            "put_bucket_versioning" => {
-                let status = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
-                on_bucket("PUT", "versioning", status)
-            }
-            "put_bucket_website" => on_bucket("PUT", "website", WEBSITE),
-            "put_object" => of("PUT", format!("/{bucket}/key"), "other bytes"),
-            "put_object_acl" => on_key("PUT", "acl", ACL),
-            "put_object_legal_hold" => {
-                on_key("PUT", "legal-hold", "<LegalHold><Status>OFF</Status></LegalHold>")
-            }
-            "put_object_lock_configuration" => {
-                let enabled = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>";
-                on_bucket("PUT", "object-lock", enabled)
-            }
-            "put_object_retention" => on_key("PUT", "retention", RETENTION),
-            "put_object_tagging" => on_key("PUT", "tagging", TAGGING),
-            "put_public_access_block" => on_bucket("PUT", "publicAccessBlock", BLOCK),
-            "restore_object" => on_key("POST", "restore", "<RestoreRequest><Days>1</Days></RestoreRequest>"),
             "upload_part" => of("PUT", part, "part"),
-            "upload_part_copy" => copy(of("PUT", part, "")),
+            "upload_part_copy" => of("PUT", part, "").with("x-amz-copy-source", format!("{bucket}/key")),
             _ => return None,
         })
+    }
+}
+
+/// A request without headers of its own.
+fn of(method: &'static str, target: String, body: &str) -> Route {
+    Route { method, target, headers: Vec::new(), body: body.into() }
+}
+
+impl Route {
+    fn with(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
     }
 }
 

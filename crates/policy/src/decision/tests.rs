@@ -115,6 +115,7 @@ const RESTRICT: Option<PublicAccessBlock> = Some(PublicAccessBlock {
 });
 
 #[test]
+#[allow(clippy::enum_glob_use, clippy::too_many_lines, reason = "a table")]
 fn the_table_of_decisions() {
     use Action::*;
     use Who::*;
