@@ -106,11 +106,10 @@ impl Condition {
         }
         Ok(match self.quantifier {
             Quantifier::ForAllValues => fulfilled == values.len(),
-            Quantifier::ForAnyValue => fulfilled > 0,
             // Facts with several values need a quantifier to be meant exactly; without one, "is" asks for any value
             // and "is not" asks it of all.
             Quantifier::Single if self.negated => fulfilled == values.len(),
-            Quantifier::Single => fulfilled > 0,
+            Quantifier::Single | Quantifier::ForAnyValue => fulfilled > 0,
         })
     }
 
@@ -209,13 +208,17 @@ fn arn_matches(arn: &[Pattern], parts: &[&str], facts: &dyn Facts) -> Result<boo
     Ok(true)
 }
 
-/// One value or a list of them; numbers and truth values may be written without quotes.
+/// Numbers and truth values may be written without quotes.
+fn scalar(value: &Value) -> Result<Cow<'_, str>, PolicyError> {
+    match value {
+        Value::String(text) => Ok(Cow::Borrowed(text.as_str())),
+        Value::Number(_) | Value::Bool(_) => Ok(Cow::Owned(value.to_string())),
+        Value::Null | Value::Array(_) | Value::Object(_) => Err(PolicyError::Invalid { field: "Condition" }),
+    }
+}
+
+/// One value or a list of them.
 fn values(value: &Value) -> Result<Vec<Cow<'_, str>>, PolicyError> {
-    let scalar = |value| match value {
-        &Value::String(ref text) => Ok(Cow::Borrowed(text.as_str())),
-        value @ (Value::Number(_) | Value::Bool(_)) => Ok(Cow::Owned(value.to_string())),
-        _ => Err(PolicyError::Invalid { field: "Condition" }),
-    };
     match value {
         Value::Array(many) if !many.is_empty() => many.iter().map(scalar).collect(),
         Value::Array(_) => Err(PolicyError::Invalid { field: "Condition" }),
@@ -256,7 +259,7 @@ fn test(
         Ok(Test::Ordered(scale, order, each(operator, values, |value| scale.read(value))?))
     };
     let networks = || Ok(Test::Address(each(operator, values, Network::parse)?));
-    let (test, negated): (Result<Test, PolicyError>, bool) = match base {
+    let (compared, negated): (Result<Test, PolicyError>, bool) = match base {
         "StringEquals" => (text(Case::Matters, false), false),
         "StringNotEquals" => (text(Case::Matters, false), true),
         "StringEqualsIgnoreCase" => (text(Case::Ignored, false), false),
@@ -286,7 +289,7 @@ fn test(
         "Null" => (each(operator, values, read_bool).map(Test::Null), false),
         _ => return Err(PolicyError::Operator { operator: operator.to_owned() }),
     };
-    Ok((test?, negated))
+    Ok((compared?, negated))
 }
 
 /// The parts between colons, but for colons inside variables.

@@ -1,3 +1,9 @@
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::unnecessary_wraps,
+    reason = "tables read better with values"
+)]
+
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+#![allow(clippy::needless_pass_by_value, reason = "documents read better in place")]
+
 use std::borrow::Cow;
 
 use datamesh_types::AccountId;
