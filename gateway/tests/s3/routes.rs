@@ -398,14 +398,13 @@ async fn documents_that_cannot_be_read_change_nothing() {
         }
         let before = state(&service, &place).await;
         let root = route.body.trim_start_matches('<').split(['>', ' ', '/']).next().unwrap().to_owned();
-        let documents = [
+        let mut documents = vec![
             ("cut off", route.body[..route.body.len() - 2].to_owned()),
             ("another", "<Unheard><Of/></Unheard>".to_owned()),
-            ("entities", format!("<!DOCTYPE {root} [<!ENTITY a \"b\">]><{root}>&a;&a;</{root}>")),
             ("deep", format!("<{root}>{}", "<a>".repeat(100_000))),
             ("long", format!("<{root}>{}</{root}>", " ".repeat(2 << 20))),
-            ("none", String::new()),
         ];
+        documents.extend(with_entity(&root, &route.body).map(|body| ("entity", body)));
         for (how, body) in documents {
             let broken =
                 Route { method: route.method, target: route.target.clone(), headers: Vec::new(), body };
@@ -419,4 +418,14 @@ async fn documents_that_cannot_be_read_change_nothing() {
         }
         assert_eq!(state(&service, &place).await, before, "{operation} changed something");
     }
+}
+
+/// The document with an entity of its own instead of its first text, if it has any text.
+fn with_entity(root: &str, body: &str) -> Option<String> {
+    let start = body.match_indices('>').map(|(at, _)| at + 1).find(|at| {
+        let rest = &body[*at..];
+        !rest.is_empty() && !rest.trim_start().starts_with('<')
+    })?;
+    let end = start + body[start..].find('<')?;
+    Some(format!("<!DOCTYPE {root} [<!ENTITY a \"b\">]>{}&a;{}", &body[..start], &body[end..]))
 }
