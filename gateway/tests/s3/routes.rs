@@ -25,6 +25,15 @@ struct Place {
     part_etag: String,
 }
 
+const ACCELERATE: &str = "<AccelerateConfiguration><Status>Suspended</Status></AccelerateConfiguration>";
+const INVENTORY: &str = "<InventoryConfiguration><Destination><S3BucketDestination>\
+    <Bucket>arn:aws:s3:::BUCKET</Bucket><Format>CSV</Format></S3BucketDestination></Destination>\
+    <IsEnabled>true</IsEnabled><Id>daily</Id><IncludedObjectVersions>Current</IncludedObjectVersions>\
+    <Schedule><Frequency>Daily</Frequency></Schedule></InventoryConfiguration>";
+const LOCK: &str =
+    "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>";
+const PAYER: &str = "<RequestPaymentConfiguration><Payer>BucketOwner</Payer></RequestPaymentConfiguration>";
+const VERSIONING: &str = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
 const ACL: &str = "<AccessControlPolicy xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><AccessControlList/></AccessControlPolicy>";
 const RETENTION: &str =
     "<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>2099-01-01T00:00:00Z</RetainUntilDate></Retention>";
@@ -64,8 +73,13 @@ impl Place {
         Some(match operation {
             "get_bucket_accelerate_configuration" => self.on_bucket("GET", "accelerate", ""),
             "get_bucket_acl" => self.on_bucket("GET", "acl", ""),
+            "get_bucket_analytics_configuration" => self.on_bucket("GET", "analytics&id=daily", ""),
             "get_bucket_cors" => self.on_bucket("GET", "cors", ""),
             "get_bucket_encryption" => self.on_bucket("GET", "encryption", ""),
+            "get_bucket_intelligent_tiering_configuration" => {
+                self.on_bucket("GET", "intelligent-tiering&id=daily", "")
+            }
+            "get_bucket_metrics_configuration" => self.on_bucket("GET", "metrics&id=daily", ""),
             "get_bucket_inventory_configuration" => self.on_bucket("GET", "inventory&id=daily", ""),
             "get_bucket_lifecycle_configuration" => self.on_bucket("GET", "lifecycle", ""),
             "get_bucket_location" => self.on_bucket("GET", "location", ""),
@@ -82,6 +96,11 @@ impl Place {
             "get_object_lock_configuration" => self.on_bucket("GET", "object-lock", ""),
             "get_public_access_block" => self.on_bucket("GET", "publicAccessBlock", ""),
             "head_bucket" => of("HEAD", format!("/{bucket}"), ""),
+            "list_bucket_analytics_configurations" => self.on_bucket("GET", "analytics", ""),
+            "list_bucket_intelligent_tiering_configurations" => {
+                self.on_bucket("GET", "intelligent-tiering", "")
+            }
+            "list_bucket_metrics_configurations" => self.on_bucket("GET", "metrics", ""),
             "list_bucket_inventory_configurations" => self.on_bucket("GET", "inventory", ""),
             "list_buckets" => of("GET", "/".to_owned(), ""),
             "list_object_versions" => self.on_bucket("GET", "versions", ""),
@@ -98,6 +117,7 @@ impl Place {
             r#"{{"Statement": {{"Effect": "Allow", "Principal": {{"AWS": "arn:aws:iam::none:root"}},
                 "Action": "s3:GetObject", "Resource": "arn:aws:s3:::{bucket}/*"}}}}"#
         );
+        let inventory = INVENTORY.replace("BUCKET", bucket);
         Some(match operation {
             "create_bucket" => of("PUT", format!("/{bucket}-new"), ""),
             "delete_bucket" => of("DELETE", format!("/{bucket}"), ""),
@@ -114,9 +134,11 @@ impl Place {
                 self.on_bucket("POST", "delete", "<Delete><Object><Key>key</Key></Object></Delete>")
             }
             "delete_public_access_block" => self.on_bucket("DELETE", "publicAccessBlock", ""),
+            "put_bucket_accelerate_configuration" => self.on_bucket("PUT", "accelerate", ACCELERATE),
             "put_bucket_acl" => self.on_bucket("PUT", "acl", ACL),
             "put_bucket_cors" => self.on_bucket("PUT", "cors", CORS),
             "put_bucket_encryption" => self.on_bucket("PUT", "encryption", ENCRYPTION),
+            "put_bucket_inventory_configuration" => self.on_bucket("PUT", "inventory&id=daily", &inventory),
             "put_bucket_lifecycle_configuration" => self.on_bucket("PUT", "lifecycle", LIFECYCLE),
             "put_bucket_logging" => self.on_bucket("PUT", "logging", "<BucketLoggingStatus/>"),
             "put_bucket_notification_configuration" => {
@@ -124,21 +146,11 @@ impl Place {
             }
             "put_bucket_ownership_controls" => self.on_bucket("PUT", "ownershipControls", OWNERSHIP),
             "put_bucket_policy" => self.on_bucket("PUT", "policy", &policy),
-            "put_bucket_request_payment" => {
-                let payer =
-                    "<RequestPaymentConfiguration><Payer>BucketOwner</Payer></RequestPaymentConfiguration>";
-                self.on_bucket("PUT", "requestPayment", payer)
-            }
+            "put_bucket_request_payment" => self.on_bucket("PUT", "requestPayment", PAYER),
             "put_bucket_tagging" => self.on_bucket("PUT", "tagging", TAGGING),
-            "put_bucket_versioning" => {
-                let status = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
-                self.on_bucket("PUT", "versioning", status)
-            }
+            "put_bucket_versioning" => self.on_bucket("PUT", "versioning", VERSIONING),
             "put_bucket_website" => self.on_bucket("PUT", "website", WEBSITE),
-            "put_object_lock_configuration" => {
-                let enabled = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>";
-                self.on_bucket("PUT", "object-lock", enabled)
-            }
+            "put_object_lock_configuration" => self.on_bucket("PUT", "object-lock", LOCK),
             "put_public_access_block" => self.on_bucket("PUT", "publicAccessBlock", BLOCK),
             _ => return None,
         })
@@ -161,6 +173,7 @@ impl Place {
             "get_object_legal_hold" => self.on_key("GET", "legal-hold", ""),
             "get_object_retention" => self.on_key("GET", "retention", ""),
             "get_object_tagging" => self.on_key("GET", "tagging", ""),
+            "get_object_torrent" => self.on_key("GET", "torrent", ""),
             "head_object" => of("HEAD", format!("/{bucket}/key"), ""),
             "put_object" => of("PUT", format!("/{bucket}/key"), "other bytes"),
             "put_object_acl" => self.on_key("PUT", "acl", ACL),
@@ -364,8 +377,7 @@ async fn ids_of_another_account_are_no_way_in() {
     let service = Service::start().await;
     let place = place(&service, "mine", "").await;
     let client = &service.client;
-    let version = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
-    client.put("/mine?versioning", version.as_bytes()).await.expect(200);
+    client.put("/mine?versioning", VERSIONING.as_bytes()).await.expect(200);
     let put = client.put("/mine/key", b"newer").await.expect(200);
     let id = put.header("x-amz-version-id").unwrap().to_owned();
     service.other.put("/theirs", b"").await.expect(200);
