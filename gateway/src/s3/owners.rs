@@ -1,6 +1,7 @@
 //! Accounts as answers show them: an id, and the name that goes with it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use datamesh_types::AccountId;
 use s3s::S3Result;
@@ -23,8 +24,8 @@ impl S3Gateway {
     pub(super) async fn shown_owners(&self, accounts: impl Iterator<Item = AccountId>) -> S3Result<Owners> {
         let mut shown = HashMap::new();
         for account in accounts {
-            if !shown.contains_key(&account) {
-                shown.insert(account, self.shown_owner(account).await?);
+            if let Entry::Vacant(place) = shown.entry(account) {
+                place.insert(self.shown_owner(account).await?);
             }
         }
         Ok(Owners(shown))
