@@ -40,7 +40,7 @@ struct Stored {
     data: Bytes,
     /// What the node's own checksum was made of; differs from `data` when the node notices damage.
     intact: bool,
-    stored_at_ms: i64,
+    since_ms: i64,
 }
 
 #[derive(Debug)]
@@ -263,7 +263,7 @@ impl MemoryMesh {
 #[async_trait]
 impl ShardTransport for MemoryMesh {
     async fn put_shard(&self, node: NodeId, id: ShardId, data: Bytes) -> Result<(), TransportError> {
-        let stored_at_ms = self.shared.now_ms.load(Ordering::Relaxed);
+        let since_ms = self.shared.now_ms.load(Ordering::Relaxed);
         self.call(node, |state| {
             if state.puts_left == Some(0) {
                 state.down = true;
@@ -283,7 +283,7 @@ impl ShardTransport for MemoryMesh {
                 return Err(TransportError::Full { node });
             }
             if !state.forgets_writes {
-                state.shards.insert(id, Stored { data, intact: true, stored_at_ms });
+                state.shards.insert(id, Stored { data, intact: true, since_ms });
             }
             Ok(())
         })
@@ -326,7 +326,7 @@ impl ShardTransport for MemoryMesh {
             let stat = |(id, stored): (&ShardId, &Stored)| ShardStat {
                 id: *id,
                 len: stored.data.len() as u32,
-                stored_at_ms: stored.stored_at_ms,
+                stored_at_ms: stored.since_ms,
             };
             Ok(shards.map(stat).take(limit).collect())
         })
