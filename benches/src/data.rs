@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use clap::ValueEnum;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use std::fmt::Write as _;
 
 /// Bytes are handed out in pieces of this size.
 pub const PIECE: usize = 1 << 20;
@@ -104,7 +105,8 @@ fn log_lines(random: &mut SmallRng) -> Vec<u8> {
     const PATHS: [&str; 6] = ["/index", "/api/v1/users", "/static/app.js", "/health", "/login", "/search"];
     let mut lines = String::with_capacity(PIECE + 200);
     while lines.len() < PIECE {
-        lines.push_str(&format!(
+        write!(
+            lines,
             "2026-11-22T10:{:02}:{:02}.{:03}Z INFO request method=GET path={} status={} bytes={} duration_us={}\n",
             random.random_range(0..60),
             random.random_range(0..60),
@@ -113,7 +115,8 @@ fn log_lines(random: &mut SmallRng) -> Vec<u8> {
             if random.random_range(0..20) == 0 { 404 } else { 200 },
             random.random_range(100..100_000),
             random.random_range(50..50_000),
-        ));
+        )
+        .expect("writing to a text cannot fail");
     }
     lines.truncate(PIECE);
     lines.into_bytes()

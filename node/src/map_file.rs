@@ -68,7 +68,7 @@ impl MapFiles {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
                 _ = hangup.recv() => refused = None,
-                changed = changes.changed() => match changed {
+                news = changes.changed() => match news {
                     Ok(()) => { self.keep(&handle); continue; }
                     Err(_) => return,
                 },

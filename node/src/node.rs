@@ -103,7 +103,7 @@ pub fn mesh_config(
     match map.member(node) {
         Some(member) => mesh.region.clone_from(&member.region),
         None => {
-            tracing::warn!(%node, epoch = map.epoch, "not in the network map: peers will refuse this host")
+            tracing::warn!(%node, epoch = map.epoch, "not in the network map: peers will refuse this host");
         }
     }
     mesh.listen.clone_from(&section.listen);

@@ -17,9 +17,9 @@ use crate::durable_file::{self, Readers};
 /// How much is read at once, at most.
 const PAGE_BYTES_MAX: u64 = 4 * MIB;
 /// How long to wait after the store failed.
-const RETRY_PAUSE: Duration = Duration::from_secs(60);
+const RETRY_PAUSE: Duration = Duration::from_mins(1);
 /// How often the position is saved.
-const SAVE_PERIOD: Duration = Duration::from_secs(60);
+const SAVE_PERIOD: Duration = Duration::from_mins(1);
 
 /// Where a pass is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -52,7 +52,7 @@ pub fn client(credentials: &Credentials) -> Client {
         .credentials_provider(keys)
         .force_path_style(true)
         .retry_config(RetryConfig::disabled())
-        .timeout_config(TimeoutConfig::builder().operation_timeout(Duration::from_secs(120)).build())
+        .timeout_config(TimeoutConfig::builder().operation_timeout(Duration::from_mins(2)).build())
         .build();
     Client::from_conf(config)
 }

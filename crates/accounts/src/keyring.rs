@@ -93,13 +93,11 @@ impl Keyring {
 
     /// The stored key `name`; the first caller of all creates it.
     async fn key(&self, name: String) -> Result<Zeroizing<[u8; 32]>, AccountsError> {
-        match self.existing_key(name.clone()).await? {
-            Some(key) => Ok(key),
-            None => {
-                let sealed = self.create_key(name.clone()).await?;
-                self.open_key(name, &sealed)
-            }
+        if let Some(key) = self.existing_key(name.clone()).await? {
+            return Ok(key);
         }
+        let sealed = self.create_key(name.clone()).await?;
+        self.open_key(name, &sealed)
     }
 
     /// The stored key `name`, if there is one.

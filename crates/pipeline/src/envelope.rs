@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn envelopes_of_version_1_still_open() {
         let envelope = seal_with(&domain(), &[1; 32], &[2; 32], [3; SALT_LEN]).unwrap();
-        assert_eq!(envelope[..1 + SALT_LEN], [&[VERSION][..], &[3; SALT_LEN]].concat());
+        assert_eq!(envelope[..=SALT_LEN], [&[VERSION][..], &[3; SALT_LEN]].concat());
         assert_eq!(blake3::hash(&envelope).to_hex()[..32], *GOLDEN_DIGEST);
         let opened = open_object_key(&domain(), &[1; 32], &envelope).unwrap();
         assert!(same(&opened, &DomainKey::from_bytes([2; 32])));
