@@ -51,6 +51,7 @@ impl Output {
     }
 
     /// Prints JSON, whatever the format: for results that scripts read.
+    #[allow(clippy::unused_self, reason = "callers print through their output, like the rest")]
     pub fn json(self, document: &Value) {
         println!("{document:#}");
     }

@@ -105,9 +105,9 @@ fn log_lines(random: &mut SmallRng) -> Vec<u8> {
     const PATHS: [&str; 6] = ["/index", "/api/v1/users", "/static/app.js", "/health", "/login", "/search"];
     let mut lines = String::with_capacity(PIECE + 200);
     while lines.len() < PIECE {
-        write!(
+        writeln!(
             lines,
-            "2026-11-22T10:{:02}:{:02}.{:03}Z INFO request method=GET path={} status={} bytes={} duration_us={}\n",
+            "2026-11-22T10:{:02}:{:02}.{:03}Z INFO request method=GET path={} status={} bytes={} duration_us={}",
             random.random_range(0..60),
             random.random_range(0..60),
             random.random_range(0..1000),

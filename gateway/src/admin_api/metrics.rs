@@ -28,16 +28,15 @@ impl Metrics {
     /// Makes everything that is counted from now on appear in `/metrics`. There is one recorder in a process.
     pub fn install() -> Result<Self, StartError> {
         static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
-        let handle = match RECORDER.get() {
-            Some(handle) => handle.clone(),
-            None => {
-                let failed = |source| StartError::Process { what: "metrics", source: Box::new(source) };
-                let handle = PrometheusBuilder::new()
-                    .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
-                    .and_then(PrometheusBuilder::install_recorder)
-                    .map_err(failed)?;
-                RECORDER.get_or_init(|| handle).clone()
-            }
+        let handle = if let Some(handle) = RECORDER.get() {
+            handle.clone()
+        } else {
+            let failed = |source| StartError::Process { what: "metrics", source: Box::new(source) };
+            let handle = PrometheusBuilder::new()
+                .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+                .and_then(PrometheusBuilder::install_recorder)
+                .map_err(failed)?;
+            RECORDER.get_or_init(|| handle).clone()
         };
         Ok(Self { handle, gauges_read: Arc::new(Mutex::new(None)) })
     }

@@ -59,7 +59,7 @@ pub struct Arguments {
     /// How long a day of a lifecycle rule lasts; shorter ones are for tests.
     #[arg(long, default_value = "24h")]
     lifecycle_day: TimeSpan,
-    /// What is logged; RUST_LOG comes first.
+    /// What is logged; `RUST_LOG` comes first.
     #[arg(long, default_value = "warn,s3s=off,libp2p_kad=error")]
     log: String,
 }
@@ -212,7 +212,7 @@ impl DevNetwork {
 /// The folders of the nodes: those that are there, and as many more as asked for.
 fn node_folders(arguments: &Arguments) -> Result<Vec<PathBuf>, StartError> {
     let folder = |number: usize| arguments.data_dir.join("nodes").join(number.to_string());
-    let existing = (1..).take_while(|number| folder(*number).is_dir()).count();
+    let existing = (1..=usize::MAX).take_while(|number| folder(*number).is_dir()).count();
     let asked = arguments.nodes.map(usize::from);
     match asked {
         Some(asked) if asked < existing => {

@@ -21,10 +21,10 @@ pub struct StorageSection {
     /// Backends by name. The name is recorded with every chunk: it must never be given to another place.
     /// Default: `mesh`, of type mesh.
     pub backends: BTreeMap<String, BackendSection>,
-    /// Which backend each storage class goes to. Default: STANDARD, STANDARD_IA, INTELLIGENT_TIERING and GLACIER_IR
+    /// Which backend each storage class goes to. Default: `STANDARD`, `STANDARD_IA`, `INTELLIGENT_TIERING` and `GLACIER_IR`
     /// go to `mesh`.
     pub classes: BTreeMap<String, String>,
-    /// Classes that are compressed as hard as possible. Default: GLACIER_IR, GLACIER and DEEP_ARCHIVE.
+    /// Classes that are compressed as hard as possible. Default: `GLACIER_IR`, `GLACIER` and `DEEP_ARCHIVE`.
     pub cold_classes: BTreeSet<String>,
 }
 

@@ -70,7 +70,7 @@ impl Instance {
         let listeners = bind(config).await?;
         let db = open_database(config).await?;
         let catalog = Catalog::open(db.clone()).await?;
-        let keyring = Keyring::open(db.clone(), Kek::load_or_create(&config.kek_file())?).await?;
+        let keyring = Keyring::open(db.clone(), Kek::load_or_create(config.kek_file())?).await?;
         let auth = keyring.shard_auth_key().await?;
         let accounts = Accounts::open(db, keyring.clone(), AccountsConfig::default()).await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -212,7 +212,7 @@ async fn start_cluster(
         Ok(groups) => tracing::info!(groups = groups.len(), "placement groups are open"),
         // Reads go on, and the background job tries again.
         Err(error @ (ClusterError::TooFewNodes { .. } | ClusterError::NoOpenGroup)) => {
-            tracing::error!(%error, "no placement group is open")
+            tracing::error!(%error, "no placement group is open");
         }
         Err(error) => return Err(error.into()),
     }

@@ -91,12 +91,11 @@ impl S3Access for Access {
         if let Some(trace) = cx.extensions_mut().get::<Arc<RequestTrace>>() {
             trace.set_operation(&operation);
         }
-        let identity = match cx.extensions_mut().remove::<FormIdentity>() {
-            Some(FormIdentity(identity)) => identity,
-            None => {
-                let access_key = cx.credentials().map(|credentials| credentials.access_key.as_str());
-                identify(&self.accounts, access_key, cx.headers(), cx.uri()).await?
-            }
+        let identity = if let Some(FormIdentity(identity)) = cx.extensions_mut().remove() {
+            identity
+        } else {
+            let access_key = cx.credentials().map(|credentials| credentials.access_key.as_str());
+            identify(&self.accounts, access_key, cx.headers(), cx.uri()).await?
         };
         cx.extensions_mut().insert(identity);
         if let Some(trace) = cx.extensions_mut().get::<Arc<RequestTrace>>() {

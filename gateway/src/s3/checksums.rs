@@ -374,7 +374,7 @@ mod tests {
     fn a_declared_checksum_is_refused_unless_it_is_one_well_formed_value() {
         let declare = |pairs: &[(&'static str, &'static str)]| {
             let pairs = pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-            Declared::from_headers(&HeaderMap::from_iter(pairs), None, Algorithm::Crc64nvme)
+            Declared::from_headers(&pairs.collect::<HeaderMap>(), None, Algorithm::Crc64nvme)
         };
         assert_eq!(declare(&[]).unwrap().algorithm, Algorithm::Crc64nvme);
         let declared = declare(&[("x-amz-checksum-crc32", "NSRBwg==")]).unwrap();

@@ -102,7 +102,7 @@ impl S3Gateway {
         let shown_encryption = write.sealing.shown();
         let (committed, checksum) = Box::pin(self.copy(&source, &bucket, write, checksum, wanted)).await?;
         let mut output = shown(&source, &committed, checksum.as_ref());
-        output.ssekms_encryption_context = shown_encryption.context.clone();
+        output.ssekms_encryption_context.clone_from(&shown_encryption.context);
         show_encryption!(output, shown_encryption);
         Ok(S3Response::new(output))
     }

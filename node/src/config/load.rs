@@ -81,7 +81,7 @@ fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, ConfigError>
         let start = error.span().map_or(0, |span| span.start.min(text.len()));
         ConfigError::Malformed {
             file: file.to_owned(),
-            line: text[..start].matches('\n').count() + 1,
+            line: text.get(..start).unwrap_or_default().matches('\n').count() + 1,
             key,
             message: error.message().to_owned(),
         }

@@ -48,7 +48,10 @@ pub(super) fn rules(document: BucketLifecycleConfiguration, classes: &StorageCla
 
 /// An id for a rule that the client did not name.
 fn free_id(taken: &HashSet<String>, number: usize) -> String {
-    (number..).map(|number| format!("rule-{}", number + 1)).find(|id| !taken.contains(id)).unwrap_or_default()
+    (number..=usize::MAX)
+        .map(|number| format!("rule-{}", number + 1))
+        .find(|id| !taken.contains(id))
+        .unwrap_or_default()
 }
 
 fn rule(rule: LifecycleRule, classes: &StorageClasses, free_id: impl Fn() -> String) -> S3Result<Rule> {
@@ -71,7 +74,11 @@ fn rule(rule: LifecycleRule, classes: &StorageClasses, free_id: impl Fn() -> Str
         scope,
         expiration: rule.expiration.map(expiration).transpose()?,
         transitions: transitions.into_iter().map(|to| transition(to, classes)).collect::<S3Result<_>>()?,
-        noncurrent_expiration: rule.noncurrent_version_expiration.map(noncurrent_expiration).transpose()?,
+        noncurrent_expiration: rule
+            .noncurrent_version_expiration
+            .as_ref()
+            .map(noncurrent_expiration)
+            .transpose()?,
         noncurrent_transitions: noncurrent
             .into_iter()
             .map(|to| noncurrent_transition(to, classes))
@@ -192,7 +199,7 @@ fn transition(to: TransitionDto, classes: &StorageClasses) -> S3Result<Transitio
     Ok(Transition { when, class: class(to.storage_class, classes)? })
 }
 
-fn noncurrent_expiration(expiration: NoncurrentVersionExpiration) -> S3Result<NoncurrentExpiration> {
+fn noncurrent_expiration(expiration: &NoncurrentVersionExpiration) -> S3Result<NoncurrentExpiration> {
     let days = positive(expiration.noncurrent_days, "NoncurrentDays")?;
     Ok(NoncurrentExpiration { days, keep: keep(expiration.newer_noncurrent_versions)? })
 }
