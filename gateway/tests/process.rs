@@ -1,5 +1,7 @@
 //! The real binaries, as processes: start, serve, administer, stop, start again; and every way not to start.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

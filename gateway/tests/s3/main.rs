@@ -1,5 +1,13 @@
 //! The S3 service in process, over a real socket: a signed client that is plain enough to send wrong requests too.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
+#![allow(
+    clippy::similar_names,
+    clippy::format_collect,
+    clippy::format_push_string,
+    reason = "short texts and lines"
+)]
+
 mod access;
 mod buckets;
 mod client;
