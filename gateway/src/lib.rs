@@ -1,15 +1,19 @@
 //! The S3 gateway.
 
+pub mod access_log;
 pub mod adapters;
 pub mod admin_api;
 pub mod commands;
 pub mod config;
 pub mod doctor;
+pub mod events;
 pub mod holdings;
 pub mod http;
 pub mod ingest;
 pub mod instance;
+pub mod inventory;
 pub mod jobs;
 pub mod lifecycle;
 pub mod retrieve;
 pub mod s3;
+pub mod website;

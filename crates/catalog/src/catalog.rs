@@ -1,9 +1,11 @@
 //! [`Catalog`]: the handle that all operations hang on.
 
+use std::sync::Arc;
+
 use datamesh_db::Db;
 
-use crate::CatalogError;
 use crate::schema::MIGRATIONS;
+use crate::{CatalogError, Message};
 
 /// The catalog of one cluster. Clones share it; any number of processes may use the same PostgreSQL database.
 ///
@@ -13,6 +15,8 @@ use crate::schema::MIGRATIONS;
 #[derive(Clone)]
 pub struct Catalog {
     pub(crate) db: Db,
+    /// What the changes that are made through this handle store in the outbox.
+    pub(crate) messages: Arc<[Message]>,
 }
 
 impl Catalog {
@@ -22,6 +26,6 @@ impl Catalog {
     /// [`datamesh_db::DbError::SchemaTooNew`] when a newer release has migrated the database.
     pub async fn open(db: Db) -> Result<Self, CatalogError> {
         db.migrate("catalog", MIGRATIONS).await?;
-        Ok(Self { db })
+        Ok(Self { db, messages: Arc::new([]) })
     }
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use datamesh_db::{CommitHook, Tx, Value};
 
 use crate::manifest::release;
+use crate::outbox::announce;
 use crate::part::{part_columns, part_from_row};
 use crate::put::{NewVersion, insert};
 use crate::replace::LockedKey;
 use crate::rows::json_rows;
 use crate::upload::{lock_upload, upload_params};
-use crate::{Catalog, CatalogError, Committed, CompleteUpload, Part};
+use crate::{Catalog, CatalogError, ChangeKind, Committed, CompleteUpload, Message, Part};
 
 impl Catalog {
     /// Makes the parts an object, in one transaction. Repeating it once it is completed returns the same result,
@@ -27,10 +28,12 @@ impl Catalog {
         hook: Arc<dyn CommitHook>,
     ) -> Result<Committed, CatalogError> {
         let complete = Arc::new(complete);
+        let messages = Arc::clone(&self.messages);
         self.db
             .write(move |tx| {
-                let (complete, hook) = (Arc::clone(&complete), Arc::clone(&hook));
-                Box::pin(async move { self::complete(tx, &complete, &*hook).await })
+                let (complete, hook, messages) =
+                    (Arc::clone(&complete), Arc::clone(&hook), Arc::clone(&messages));
+                Box::pin(async move { self::complete(tx, &complete, &*hook, &messages).await })
             })
             .await
     }
@@ -40,6 +43,7 @@ async fn complete(
     tx: &mut Tx,
     complete: &CompleteUpload,
     hook: &dyn CommitHook,
+    messages: &Arc<[Message]>,
 ) -> Result<Committed, CatalogError> {
     const PARTS: &str = concat!("SELECT ", part_columns!(), " FROM upload_part WHERE upload = $1");
     const RECORD: &str =
@@ -77,6 +81,7 @@ async fn complete(
     let params =
         [id, complete.now_ms.into(), version.to_string().into(), (&complete.etag).into(), size.into()];
     tx.execute(RECORD, &params).await?;
+    announce(tx, messages, &key, ChangeKind::Written, (version, sequence), Some(size)).await?;
     // The parts were counted when they were stored.
     key.count(-uploaded.cast_signed(), 0);
     key.settle(tx, hook).await?;

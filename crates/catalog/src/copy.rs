@@ -5,9 +5,10 @@ use std::sync::Arc;
 use datamesh_db::{CommitHook, Tx};
 
 use crate::manifest::share;
+use crate::outbox::announce;
 use crate::put::{NewVersion, insert};
 use crate::replace::LockedKey;
-use crate::{Catalog, CatalogError, Committed, CopyVersion, StoredContent};
+use crate::{Catalog, CatalogError, ChangeKind, Committed, CopyVersion, Message, StoredContent};
 
 impl Catalog {
     /// Commits a version that shares the source's manifests, or has a copy of its inline bytes.
@@ -21,16 +22,22 @@ impl Catalog {
         hook: Arc<dyn CommitHook>,
     ) -> Result<Committed, CatalogError> {
         let copy = Arc::new(copy);
+        let messages = Arc::clone(&self.messages);
         self.db
             .write(move |tx| {
-                let (copy, hook) = (Arc::clone(&copy), Arc::clone(&hook));
-                Box::pin(async move { self::copy(tx, &copy, &*hook).await })
+                let (copy, hook, messages) = (Arc::clone(&copy), Arc::clone(&hook), Arc::clone(&messages));
+                Box::pin(async move { self::copy(tx, &copy, &*hook, &messages).await })
             })
             .await
     }
 }
 
-async fn copy(tx: &mut Tx, copy: &CopyVersion, hook: &dyn CommitHook) -> Result<Committed, CatalogError> {
+async fn copy(
+    tx: &mut Tx,
+    copy: &CopyVersion,
+    hook: &dyn CommitHook,
+    messages: &Arc<[Message]>,
+) -> Result<Committed, CatalogError> {
     const SHARE: &str = share!("$1");
     const SHARE_PARTS: &str = share!("SELECT manifest FROM version_part WHERE version = $1");
     const COPY_PARTS: &str =
@@ -83,6 +90,7 @@ async fn copy(tx: &mut Tx, copy: &CopyVersion, hook: &dyn CommitHook) -> Result<
         insert(tx, &mut key, &row).await?
     };
     let version = key.id_of(sequence);
+    announce(tx, messages, &key, ChangeKind::Written, (version, sequence), Some(source.size)).await?;
     key.settle(tx, hook).await?;
     Ok(Committed { version, etag: copy.etag.clone(), size: source.size, modified_ms: copy.now_ms })
 }

@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use datamesh_db::{CommitHook, Tx, UsageChange};
 
+use crate::outbox::announce;
 use crate::put::{NewVersion, insert};
 use crate::replace::{Head, LockedKey, head_columns, head_from_row, lock_name};
-use crate::{Catalog, CatalogError, DeleteCondition, DeleteVersion, Deleted, VersionId, Versioning};
+use crate::{
+    Catalog, CatalogError, ChangeKind, DeleteCondition, DeleteVersion, Deleted, Message, VersionId,
+    Versioning,
+};
 
 type Outcome = Result<Deleted, CatalogError>;
 
@@ -36,11 +40,13 @@ impl Catalog {
         let mut ordered: Vec<(usize, DeleteVersion)> = deletes.into_iter().enumerate().collect();
         ordered.sort_by_cached_key(|(position, delete)| (lock_name(delete.bucket, &delete.key), *position));
         let ordered = Arc::new(ordered);
+        let messages = Arc::clone(&self.messages);
         let mut outcomes = self
             .db
             .write(move |tx| {
-                let (ordered, hook) = (Arc::clone(&ordered), Arc::clone(&hook));
-                Box::pin(async move { delete_all(tx, &ordered, &*hook).await })
+                let (ordered, hook, messages) =
+                    (Arc::clone(&ordered), Arc::clone(&hook), Arc::clone(&messages));
+                Box::pin(async move { delete_all(tx, &ordered, &*hook, &messages).await })
             })
             .await?;
         outcomes.sort_unstable_by_key(|(position, _)| *position);
@@ -52,11 +58,13 @@ async fn delete_all(
     tx: &mut Tx,
     deletes: &[(usize, DeleteVersion)],
     hook: &dyn CommitHook,
+    messages: &Arc<[Message]>,
 ) -> Result<Vec<(usize, Outcome)>, CatalogError> {
     let mut total: Option<UsageChange> = None;
     let mut outcomes = Vec::with_capacity(deletes.len());
     for (position, delete) in deletes {
         let mut key = LockedKey::lock(tx, delete.bucket, &delete.key).await?;
+        let before = key.newest.as_ref().map(|newest| newest.sequence);
         let outcome = match delete.version {
             None => delete_current(tx, &mut key, delete).await,
             Some(id) => delete_one(tx, &mut key, id, delete).await,
@@ -66,6 +74,9 @@ async fn delete_all(
             Err(error @ (CatalogError::Locked | CatalogError::PreconditionFailed)) => Err(error),
             outcome => Ok(outcome?),
         };
+        if let (Ok(deleted), false) = (&outcome, messages.is_empty()) {
+            announce_deletion(tx, messages, &key, (delete.version.is_some(), before), deleted).await?;
+        }
         outcomes.push((*position, outcome));
         let change = key.change();
         let total = total.get_or_insert(UsageChange { bytes: 0, objects: 0, ..change });
@@ -90,6 +101,30 @@ async fn delete_current(tx: &mut Tx, key: &mut LockedKey<'_>, delete: &DeleteVer
         None => {}
     }
     delete_object(tx, key, delete.now_ms).await
+}
+
+/// What a deletion did is told by what it was asked for: naming a version removes it, also a delete marker. `before` is
+/// the number of the newest version that there was.
+pub(crate) async fn announce_deletion(
+    tx: &mut Tx,
+    messages: &Arc<[Message]>,
+    key: &LockedKey<'_>,
+    (named, before): (bool, Option<i64>),
+    deleted: &Deleted,
+) -> Result<(), CatalogError> {
+    const LAST: &str = "SELECT sequence FROM version WHERE bucket = $1 AND key = $2
+         ORDER BY sequence DESC LIMIT 1";
+    let Some(version) = deleted.version else { return Ok(()) };
+    let kind = if deleted.delete_marker && !named { ChangeKind::Marked } else { ChangeKind::Removed };
+    let sequence = match (version, kind) {
+        (VersionId::Numbered(sequence), _) => sequence.cast_signed(),
+        (VersionId::Null, ChangeKind::Removed | ChangeKind::Written) => before.unwrap_or(0),
+        (VersionId::Null, ChangeKind::Marked) => {
+            let row = tx.query_opt(LAST, &[key.bucket.0.into(), key.key.into()]).await?;
+            row.map_or(Ok(0), |row| row.int(0))?
+        }
+    };
+    announce(tx, messages, key, kind, (version, sequence), None).await
 }
 
 /// Deletes a key as its bucket's versioning says.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use datamesh_db::{CommitHook, Tx, Value};
 
-use crate::delete::{delete_object, promote};
+use crate::delete::{announce_deletion, delete_object, promote};
+use crate::meta::retention_from_row;
 use crate::replace::{Head, LockedKey, head_columns, head_from_row};
-use crate::{BucketId, Catalog, CatalogError, VersionId};
+use crate::{BucketId, Catalog, CatalogError, Deleted, Message, Retention, VersionId};
 
 /// A version, as far as its age is judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,10 @@ pub struct AgingVersion {
     pub storage_class: String,
     /// Its tags, as opaque JSON.
     pub tags: Option<String>,
+    /// Until when it may not be deleted.
+    pub retention: Option<Retention>,
+    /// Whether it may not be deleted until further notice.
+    pub legal_hold: bool,
 }
 
 /// A step of a version's ageing.
@@ -67,7 +72,7 @@ impl Catalog {
         limit: usize,
     ) -> Result<Vec<AgingVersion>, CatalogError> {
         const SELECT: &str = "SELECT key, sequence, null_version, delete_marker, size, etag, modified_ms,
-             storage_class, tags FROM version
+             storage_class, tags, retention_mode, retain_until_ms, legal_hold FROM version
              WHERE bucket = $1 AND key >= $2 AND NOT (key = $2 AND sequence >= $3)
              ORDER BY key, sequence DESC LIMIT $4";
         let (key, sequence) = after.unwrap_or((Vec::new(), 0));
@@ -94,6 +99,8 @@ impl Catalog {
                                 modified_ms: row.uint(6)?,
                                 storage_class: row.take_text(7)?,
                                 tags: row.opt_text(8)?.map(str::to_owned),
+                                retention: retention_from_row(&row, 9)?,
+                                legal_hold: row.bool(11)?,
                             })
                         })
                         .collect()
@@ -112,24 +119,32 @@ impl Catalog {
         hook: Arc<dyn CommitHook>,
     ) -> Result<bool, CatalogError> {
         let age = Arc::new(age);
+        let messages = Arc::clone(&self.messages);
         self.db
             .write(move |tx| {
-                let (age, hook) = (Arc::clone(&age), Arc::clone(&hook));
-                Box::pin(async move { take_step(tx, &age, &*hook).await })
+                let (age, hook, messages) = (Arc::clone(&age), Arc::clone(&hook), Arc::clone(&messages));
+                Box::pin(async move { take_step(tx, &age, &*hook, &messages).await })
             })
             .await
     }
 }
 
-async fn take_step(tx: &mut Tx, age: &AgeVersion, hook: &dyn CommitHook) -> Result<bool, CatalogError> {
+async fn take_step(
+    tx: &mut Tx,
+    age: &AgeVersion,
+    hook: &dyn CommitHook,
+    messages: &Arc<[Message]>,
+) -> Result<bool, CatalogError> {
     let mut key = LockedKey::lock(tx, age.bucket, &age.key).await?;
     let is_newest = key.newest.as_ref().is_some_and(|newest| newest.sequence == age.sequence.cast_signed());
+    let before = key.newest.as_ref().map(|newest| newest.sequence);
     match age.step {
         AgingStep::ExpireCurrent => {
             if !is_newest || key.newest.as_ref().is_some_and(|newest| newest.delete_marker) {
                 return Ok(false);
             }
-            delete_object(tx, &mut key, age.now_ms).await?;
+            let deleted = delete_object(tx, &mut key, age.now_ms).await?;
+            announce_deletion(tx, messages, &key, (false, before), &deleted).await?;
         }
         AgingStep::RemoveNoncurrent | AgingStep::RemoveMarker => {
             let Some(head) = version_of(tx, &key, age.sequence).await? else { return Ok(false) };
@@ -147,6 +162,8 @@ async fn take_step(tx: &mut Tx, age: &AgeVersion, hook: &dyn CommitHook) -> Resu
             if is_newest {
                 promote(tx, &key).await?;
             }
+            let deleted = Deleted { version: Some(head.id()), delete_marker: head.delete_marker };
+            announce_deletion(tx, messages, &key, (true, before), &deleted).await?;
         }
     }
     let change = key.change();

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use datamesh_db::{CommitHook, Tx, Value};
 
+use crate::outbox::announce;
 use crate::replace::LockedKey;
-use crate::{Catalog, CatalogError, Committed, Content, PutVersion, VersionMeta, manifest};
+use crate::{
+    Catalog, CatalogError, ChangeKind, Committed, Content, Message, PutVersion, VersionMeta, manifest,
+};
 
 impl Catalog {
     /// Commits a version: precondition, chunk references, replacement of the null version, usage, all in one
@@ -23,16 +26,22 @@ impl Catalog {
         hook: Arc<dyn CommitHook>,
     ) -> Result<Committed, CatalogError> {
         let put = Arc::new(put);
+        let messages = Arc::clone(&self.messages);
         self.db
             .write(move |tx| {
-                let (put, hook) = (Arc::clone(&put), Arc::clone(&hook));
-                Box::pin(async move { self::put(tx, &put, &*hook).await })
+                let (put, hook, messages) = (Arc::clone(&put), Arc::clone(&hook), Arc::clone(&messages));
+                Box::pin(async move { self::put(tx, &put, &*hook, &messages).await })
             })
             .await
     }
 }
 
-async fn put(tx: &mut Tx, put: &PutVersion, hook: &dyn CommitHook) -> Result<Committed, CatalogError> {
+async fn put(
+    tx: &mut Tx,
+    put: &PutVersion,
+    hook: &dyn CommitHook,
+    messages: &Arc<[Message]>,
+) -> Result<Committed, CatalogError> {
     let mut key = LockedKey::lock(tx, put.bucket, &put.key).await?;
     key.check(&put.precondition)?;
     let mut row = NewVersion {
@@ -55,6 +64,7 @@ async fn put(tx: &mut Tx, put: &PutVersion, hook: &dyn CommitHook) -> Result<Com
     key.make_way(tx, put.now_ms).await?;
     let sequence = insert(tx, &mut key, &row).await?;
     let version = key.id_of(sequence);
+    announce(tx, messages, &key, ChangeKind::Written, (version, sequence), Some(put.size)).await?;
     key.settle(tx, hook).await?;
     Ok(Committed { version, etag: put.etag.clone(), size: put.size, modified_ms: put.now_ms })
 }

@@ -14,4 +14,9 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("schema/0002.sqlite.sql"),
         postgres: include_str!("schema/0002.postgres.sql"),
     },
+    Migration {
+        version: 3,
+        sqlite: include_str!("schema/0003.sqlite.sql"),
+        postgres: include_str!("schema/0003.postgres.sql"),
+    },
 ];

@@ -20,6 +20,7 @@ use datamesh_types::{ByteSize, NodeId, TimeSpan};
 
 use super::until_terminated;
 use crate::config::{BackendSection, GatewayConfig};
+use crate::events::Network;
 use crate::instance::{Credentials, Instance, StartError, read_credentials, write_credentials};
 
 /// The account of a data folder's first start.
@@ -44,6 +45,9 @@ pub struct Arguments {
     /// Where REST, /metrics, /healthz and /readyz are served.
     #[arg(long, default_value = "127.0.0.1:9001")]
     admin_listen: SocketAddr,
+    /// Where buckets are served as web sites, as BUCKET.localhost or by the host's name. Default: nowhere.
+    #[arg(long)]
+    website_listen: Option<SocketAddr>,
     /// How many storage nodes. Default: as many as the data folder has, else 8.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=255))]
     nodes: Option<u16>,
@@ -59,6 +63,9 @@ pub struct Arguments {
     /// How long a day of a lifecycle rule lasts; shorter ones are for tests.
     #[arg(long, default_value = "24h")]
     lifecycle_day: TimeSpan,
+    /// Accept signatures of version 2 too.
+    #[arg(long)]
+    signature_v2: bool,
     /// What is logged; `RUST_LOG` comes first.
     #[arg(long, default_value = "warn,s3s=off,libp2p_kad=error")]
     log: String,
@@ -95,6 +102,9 @@ async fn serve(
     let file = data_dir.join("credentials.env");
     write_credentials(&file, &credentials, &config.region, &instance.s3_endpoint())?;
     println!("S3 on {}, admin on {}", instance.s3_endpoint(), instance.admin_endpoint());
+    if let Some(endpoint) = instance.website_endpoint() {
+        println!("web sites on {endpoint}");
+    }
     println!("source {}", file.display());
     println!("ready");
     terminated.await;
@@ -110,6 +120,12 @@ fn gateway_config(arguments: &Arguments, network: &DevNetwork) -> GatewayConfig 
     config.admin.listen = arguments.admin_listen;
     config.database.url.clone_from(&arguments.database);
     config.cluster.profile = arguments.profile;
+    config.s3.signature_v2 = arguments.signature_v2;
+    config.website.listen = arguments.website_listen;
+    config.website.domains = vec!["localhost".to_owned()];
+    // Everything that is tried out is on this machine.
+    config.events.allowed_networks = vec![Network::LOOPBACK];
+    config.jobs.access_log_interval = TimeSpan::seconds(5);
     config.jobs.lifecycle_day = arguments.lifecycle_day;
     // Several times a day, however short.
     let interval_seconds = arguments.lifecycle_day.duration().as_secs() / PASSES_PER_DAY;

@@ -13,6 +13,7 @@ use datamesh_node::config::{Invalid, LogSection, MeshSection};
 use datamesh_types::{ByteSize, GIB, KIB, MIB, TimeSpan};
 use serde::Deserialize;
 
+use crate::events::Network;
 use crate::http::HttpConfig;
 use crate::ingest::IngestConfig;
 
@@ -53,9 +54,33 @@ pub struct GatewayConfig {
     /// Background jobs. Default: as [`JobsSection::default`].
     #[serde(default)]
     pub jobs: JobsSection,
+    /// Buckets as web sites. Default: as [`WebsiteSection::default`].
+    #[serde(default)]
+    pub website: WebsiteSection,
+    /// Event notifications. Default: as [`EventsSection::default`].
+    #[serde(default)]
+    pub events: EventsSection,
     /// What is logged, and how.
     #[serde(default)]
     pub log: LogSection,
+}
+
+/// `[website]`: buckets as web sites.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebsiteSection {
+    /// Where to listen, with the certificate and the limits of `[s3]`. Default: nowhere.
+    pub listen: Option<SocketAddr>,
+    /// Domains under which buckets are sites: `bucket.DOMAIN`. Any other host is a bucket's name. Default: none.
+    pub domains: Vec<String>,
+}
+
+/// `[events]`: what messages about changes may do.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventsSection {
+    /// Networks that webhooks may be in beside the public internet, such as `10.0.0.0/8`. Default: none.
+    pub allowed_networks: Vec<Network>,
 }
 
 fn default_region() -> String {
@@ -70,6 +95,9 @@ pub struct S3Section {
     pub listen: SocketAddr,
     /// Domains under which buckets are virtual hosts: `bucket.DOMAIN`. Default: none.
     pub domains: Vec<String>,
+    /// Whether requests may carry signatures of version 2, which are weaker, for clients that know no other.
+    /// Default: false.
+    pub signature_v2: bool,
     /// PEM certificate chain; with it only HTTPS is spoken. Default: none.
     pub tls_certificate: Option<PathBuf>,
     /// PEM private key of the certificate. Default: none.
@@ -91,6 +119,7 @@ impl Default for S3Section {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 9000)),
             domains: Vec::new(),
+            signature_v2: false,
             tls_certificate: None,
             tls_key: None,
             connections_max: 4096,
@@ -210,6 +239,12 @@ pub struct JobsSection {
     pub expiry_interval: TimeSpan,
     /// How often lifecycle rules are applied. Default: 1h.
     pub lifecycle_interval: TimeSpan,
+    /// How often messages about changes are delivered. Default: 1s.
+    pub delivery_interval: TimeSpan,
+    /// How often it is looked whether an inventory is due. Default: 10m.
+    pub inventory_interval: TimeSpan,
+    /// How often access logs are written. Default: 5m.
+    pub access_log_interval: TimeSpan,
     /// How long a day of a lifecycle rule lasts: shorter ones are for tests. Default: 24h.
     pub lifecycle_day: TimeSpan,
 }
@@ -226,6 +261,9 @@ impl Default for JobsSection {
             upload_age: TimeSpan::seconds(7 * 24 * 3600),
             expiry_interval: TimeSpan::seconds(60),
             lifecycle_interval: TimeSpan::seconds(3600),
+            delivery_interval: TimeSpan::seconds(1),
+            inventory_interval: TimeSpan::seconds(600),
+            access_log_interval: TimeSpan::seconds(300),
             lifecycle_day: TimeSpan::seconds(24 * 3600),
         }
     }
@@ -249,6 +287,8 @@ impl GatewayConfig {
             storage: StorageSection::default(),
             ingest: IngestSection::default(),
             jobs: JobsSection::default(),
+            website: WebsiteSection::default(),
+            events: EventsSection::default(),
             log: LogSection::default(),
         }
     }

@@ -15,6 +15,6 @@ mod server;
 mod tls;
 
 pub(crate) use request::DOCUMENT_LEN_MAX;
-pub use request::{Peer, RequestTrace};
+pub use request::{Ended, Observer, Peer, RequestTrace, Respond};
 pub use server::{HttpConfig, Server};
 pub use tls::{TlsError, load_tls};

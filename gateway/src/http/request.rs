@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, RETRY_AFTER, SERVER,
 };
@@ -23,6 +24,10 @@ use crate::s3::Endpoint;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 /// What a request is called in metrics when it was refused before it was known to be an operation.
 const REFUSED: &str = "refused";
+/// The parameter of a presigned URL that says for how long it is valid, in seconds.
+const EXPIRES: &str = "X-Amz-Expires";
+/// A week.
+const LIFETIME_SECONDS_MAX: i64 = 7 * 24 * 3600;
 /// The longest document (XML) of a request, in bytes.
 pub(crate) const DOCUMENT_LEN_MAX: u64 = 1 << 20;
 
@@ -39,6 +44,20 @@ pub struct RequestTrace {
     /// The request may do what it asks, and its document is being read.
     input_pending: AtomicBool,
     peer: Peer,
+    start: Instant,
+    answer: OnceLock<Answer>,
+    observer: OnceLock<Observer>,
+}
+
+/// Told once a request is over, however it ended.
+pub type Observer = Box<dyn FnOnce(Ended) + Send + Sync>;
+
+/// What an answer says before its body.
+struct Answer {
+    status: StatusCode,
+    error: Option<String>,
+    version: Option<String>,
+    turnaround: Duration,
 }
 
 /// The other end of a connection.
@@ -61,7 +80,29 @@ impl RequestTrace {
             received_len: AtomicU64::new(0),
             sent_len: AtomicU64::new(0),
             input_pending: AtomicBool::new(false),
+            start: Instant::now(),
+            answer: OnceLock::new(),
+            observer: OnceLock::new(),
         }
+    }
+
+    /// Wants to be told how the request ends. The first to ask is.
+    pub fn observe(&self, observer: Observer) {
+        self.observer.get_or_init(|| observer);
+    }
+
+    /// Keeps what the answer says, if anybody wants to be told.
+    fn answered(&self, response: &Response<s3s::Body>) {
+        if self.observer.get().is_none() {
+            return;
+        }
+        let status = response.status();
+        let failed = status.is_client_error() || status.is_server_error();
+        let error = failed.then(|| error_code(response.body())).flatten();
+        let version = response.headers().get("x-amz-version-id").and_then(|id| id.to_str().ok());
+        let version = version.map(str::to_owned);
+        let turnaround = self.start.elapsed();
+        self.answer.get_or_init(|| Answer { status, error, version, turnaround });
     }
 
     /// From now on, until [`RequestTrace::input_read`], a failure is the request's document's.
@@ -132,7 +173,42 @@ impl Drop for RequestTrace {
     fn drop(&mut self) {
         metrics::counter!("datamesh_s3_received_bytes_total").increment(*self.received_len.get_mut());
         metrics::counter!("datamesh_s3_sent_bytes_total").increment(*self.sent_len.get_mut());
+        if let (Some(observer), Some(answer)) = (self.observer.take(), self.answer.take()) {
+            observer(Ended {
+                status: answer.status.as_u16(),
+                error: answer.error,
+                version: answer.version,
+                answer_len: *self.sent_len.get_mut(),
+                total: self.start.elapsed(),
+                turnaround: answer.turnaround,
+            });
+        }
     }
+}
+
+/// How a request ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// The status.
+    pub status: u16,
+    /// S3's error code.
+    pub error: Option<String>,
+    /// The version that the answer names.
+    pub version: Option<String>,
+    /// Bytes of the answer's body.
+    pub answer_len: u64,
+    /// From the request's headers to the end of the answer.
+    pub total: Duration,
+    /// To the answer's headers.
+    pub turnaround: Duration,
+}
+
+/// The code in an error document.
+fn error_code(document: &s3s::Body) -> Option<String> {
+    let document = document.bytes()?;
+    let document = std::str::from_utf8(&document).ok()?;
+    let (_, rest) = document.split_once("<Code>")?;
+    Some(rest.split_once("</Code>")?.0.to_owned())
 }
 
 /// An error and its sources on one line.
@@ -150,19 +226,33 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
+/// What answers the requests of a listener.
+#[async_trait]
+pub trait Respond: Send + Sync + 'static {
+    /// Answers one request.
+    async fn respond(&self, request: Request<s3s::Body>) -> Result<Response<s3s::Body>, s3s::HttpError>;
+}
+
+#[async_trait]
+impl Respond for Endpoint {
+    async fn respond(&self, request: Request<s3s::Body>) -> Result<Response<s3s::Body>, s3s::HttpError> {
+        self.call(request).await
+    }
+}
+
 /// What all connections share.
 pub(super) struct RequestHandler {
-    service: Endpoint,
+    service: Box<dyn Respond>,
     permits: Arc<Semaphore>,
     body_idle_timeout: Duration,
     next_id: AtomicU64,
 }
 
 impl RequestHandler {
-    pub(super) fn new(service: Endpoint, config: &HttpConfig) -> Self {
+    pub(super) fn new(service: impl Respond, config: &HttpConfig) -> Self {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
         Self {
-            service,
+            service: Box::new(service),
             permits: Arc::new(Semaphore::new(config.requests_max)),
             body_idle_timeout: config.body_idle_timeout,
             next_id: AtomicU64::new(seed),
@@ -188,15 +278,15 @@ impl RequestHandler {
         let method = request.method().clone();
         let resource = request.uri().path().to_owned();
         let permit = Arc::clone(&self.permits).try_acquire_owned();
-        let (Ok(permit), false) = (permit, is_too_long(&request)) else {
-            let refusal = if is_too_long(&request) { too_long() } else { slow_down() };
+        let (Ok(permit), None) = (permit, refusal_of(&request)) else {
+            let refusal = refusal_of(&request).unwrap_or_else(slow_down);
             let response = finish(refusal, &trace, &method, &resource, start);
             return Ok(response.map(|inner| ResponseBody { inner, trace, permit: None }));
         };
         let mut request = request.map(|body| self.guard(body, &trace));
         request.extensions_mut().insert(Arc::clone(&trace));
         let declared = http_body::Body::size_hint(request.body()).lower();
-        let mut response = self.service.call(request).await?;
+        let mut response = self.service.respond(request).await?;
         // The protocol library takes a document that cannot be read for a fault of its own.
         let is_unreadable = trace.input_pending.load(Ordering::Relaxed)
             && response.status() == StatusCode::INTERNAL_SERVER_ERROR;
@@ -220,6 +310,26 @@ fn slow_down() -> Response<s3s::Body> {
     let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE, "SlowDown", message);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
+}
+
+/// The answer to a request that can be refused by its head alone.
+fn refusal_of(request: &Request<Incoming>) -> Option<Response<s3s::Body>> {
+    if is_too_long(request) {
+        return Some(too_long());
+    }
+    let query = request.uri().query().filter(|query| query.contains(EXPIRES))?;
+    is_outside_its_time(query).then(|| {
+        let message = "X-Amz-Expires must be at least a second and at most a week.";
+        refusal(StatusCode::FORBIDDEN, "AccessDenied", message)
+    })
+}
+
+/// Whether a presigned URL was never valid, or would be for too long: the protocol library answers 400.
+fn is_outside_its_time(query: &str) -> bool {
+    let mut lifetimes = query.split('&').filter_map(|pair| pair.strip_prefix(EXPIRES)?.strip_prefix('='));
+    lifetimes.any(|lifetime| {
+        lifetime.parse().is_ok_and(|seconds: i64| !(1..=LIFETIME_SECONDS_MAX).contains(&seconds))
+    })
 }
 
 /// Whether the request's document is over the limit. All bodies of POST are documents, but for forms.
@@ -263,6 +373,7 @@ fn finish(
     start: Instant,
 ) -> Response<s3s::Body> {
     let status = response.status();
+    trace.answered(&response);
     if status.is_client_error() || status.is_server_error() {
         response = name_resource(response, resource, trace.id());
     }
@@ -376,6 +487,20 @@ mod tests {
         let expected = "<Error><Code>X</Code><Resource>/b/a&amp;b&lt;c</Resource>\
                         <RequestId>1F</RequestId></Error>";
         assert_eq!(document, expected);
+    }
+
+    #[test]
+    fn a_presigned_url_lives_between_a_second_and_a_week() {
+        for (query, refused) in [
+            ("X-Amz-Expires=1", false),
+            ("a=b&X-Amz-Expires=604800&c=d", false),
+            ("X-Amz-Expires=604801", true),
+            ("X-Amz-Expires=0", true),
+            ("a=b&X-Amz-Expires=-7", true),
+            ("x=X-Amz-Expires=0", false),
+        ] {
+            assert_eq!(is_outside_its_time(query), refused, "{query}");
+        }
     }
 
     #[test]

@@ -12,8 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{self, Connection};
-use super::request::RequestHandler;
-use crate::s3::Endpoint;
+use super::request::{RequestHandler, Respond};
 
 /// The limits of a listener.
 #[derive(Debug, Clone)]
@@ -66,7 +65,7 @@ impl Server {
 
     /// Serves until `stop`, then drains: returns when every request under way is answered or
     /// [`HttpConfig::drain_timeout`] has passed, whichever is first.
-    pub async fn run(self, service: Endpoint, stop: CancellationToken) {
+    pub async fn run(self, service: impl Respond, stop: CancellationToken) {
         let handler = Arc::new(RequestHandler::new(service, &self.config));
         let permits = Arc::new(Semaphore::new(self.config.connections_max));
         let tasks = TaskTracker::new();

@@ -21,14 +21,17 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access_log::AccessLog;
 use crate::adapters::CatalogDirectory;
 use crate::admin_api::{self, AdminState, Metrics};
 use crate::config::GatewayConfig;
+use crate::events::{AddressPolicy, Webhooks};
 use crate::http;
 use crate::ingest::Ingest;
 use crate::jobs::Jobs;
 use crate::retrieve::{Retrieve, RetrieveConfig};
 use crate::s3::{ConfigCache, S3Gateway, ServiceConfig, service};
+use crate::website::WebsiteService;
 
 pub use access::{Credentials, reachable, read_credentials, write_credentials};
 pub use error::StartError;
@@ -43,6 +46,7 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 /// A gateway that serves. It runs until [`Instance::stop`].
 pub struct Instance {
     s3_address: SocketAddr,
+    website_address: Option<SocketAddr>,
     admin_address: SocketAddr,
     tls: bool,
     accounts: Accounts,
@@ -59,6 +63,7 @@ pub struct Instance {
 /// The listeners: bound before anything else, so that a taken port is found at once.
 struct Listeners {
     s3: http::Server,
+    website: Option<http::Server>,
     admin: TcpListener,
 }
 
@@ -81,46 +86,82 @@ impl Instance {
         };
         let storage = storage::open_storage(&config.storage, cluster, &auth).await?;
         let holdings = storage.holdings;
+        let policy = AddressPolicy { allowed: config.events.allowed_networks.clone() };
+        let webhooks = Webhooks::new(policy).map_err(|source| StartError::Process {
+            what: "the sender of messages",
+            source: Box::new(source),
+        })?;
+        let access_log = AccessLog::default();
         let gateway = S3Gateway {
             catalog: catalog.clone(),
             accounts: accounts.clone(),
             configs: ConfigCache::default(),
             keyring,
-            classes: storage.classes.clone(),
+            classes: storage.classes,
             ingest: Ingest::new(catalog.clone(), config.ingest.ingest()),
             retrieve: Retrieve::new(
                 catalog.clone(),
                 Arc::clone(&holdings.backends),
                 RetrieveConfig::default(),
             ),
+            webhooks,
+            access_log: access_log.clone(),
             region: config.region.clone(),
         };
-        let jobs = Jobs::new(
-            catalog.clone(),
-            accounts.clone(),
-            holdings.clone(),
-            storage.classes,
-            config.jobs.clone(),
-        );
+        let jobs = Jobs::new(gateway.clone(), holdings.clone(), config.jobs.clone());
         jobs.start(&stop, &tasks);
+        let website_address = listeners.website.as_ref().map(http::Server::local_addr).transpose();
+        let website_address = website_address.map_err(StartError::io("inspect", "the website listener"))?;
         let s3_address = listeners.s3.local_addr().map_err(StartError::io("inspect", "the S3 listener"))?;
         let admin_address =
             listeners.admin.local_addr().map_err(StartError::io("inspect", "the admin listener"))?;
         let token = access::write_admin_access(&config.data_dir, admin_address)?;
         let state = AdminState { token, catalog, accounts: accounts.clone(), holdings, jobs, metrics };
         tasks.spawn(admin_api::serve(listeners.admin, state, stop.clone()));
+        let interval = config.jobs.access_log_interval.duration();
+        tasks.spawn(access_log.run(gateway.clone(), interval, stop.clone()));
         let (stop_s3, s3_tasks) = (CancellationToken::new(), TaskTracker::new());
-        let s3 = service(gateway, ServiceConfig { domains: config.s3.domains.clone() });
+        let s3 = service(
+            gateway.clone(),
+            ServiceConfig { domains: config.s3.domains.clone(), signature_v2: config.s3.signature_v2 },
+        );
+        if let Some(listener) = listeners.website {
+            let website = WebsiteService {
+                gateway,
+                objects: s3.clone(),
+                domains: config.website.domains.clone(),
+                encrypted: config.s3.tls_certificate.is_some(),
+            };
+            s3_tasks.spawn(listener.run(website, stop_s3.clone()));
+        }
         s3_tasks.spawn(listeners.s3.run(s3, stop_s3.clone()));
         let tls = config.s3.tls_certificate.is_some();
         let stores = storage.stores;
-        Ok(Self { s3_address, admin_address, tls, accounts, mesh, stores, stop_s3, s3_tasks, stop, tasks })
+        Ok(Self {
+            s3_address,
+            website_address,
+            admin_address,
+            tls,
+            accounts,
+            mesh,
+            stores,
+            stop_s3,
+            s3_tasks,
+            stop,
+            tasks,
+        })
     }
 
     /// The S3 endpoint, as a client on this machine reaches it.
     pub fn s3_endpoint(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
         format!("{scheme}://{}", reachable(self.s3_address))
+    }
+
+    /// Where websites are served, as a client on this machine reaches it.
+    pub fn website_endpoint(&self) -> Option<String> {
+        let scheme = if self.tls { "https" } else { "http" };
+        self.website_address.map(|address| format!("{scheme}://{}", reachable(address)))
     }
 
     /// The admin endpoint, as a client on this machine reaches it.
@@ -160,9 +201,17 @@ async fn bind(config: &GatewayConfig) -> Result<Listeners, StartError> {
         _ => None,
     };
     let failed = |listener, address| move |source| StartError::Listen { listener, address, source };
+    let website = match config.website.listen {
+        None => None,
+        Some(address) => {
+            let bound = http::Server::bind(address, tls.clone(), config.s3.http()).await;
+            Some(bound.map_err(failed("website", address))?)
+        }
+    };
     let s3 = http::Server::bind(config.s3.listen, tls, config.s3.http()).await;
     let admin = TcpListener::bind(config.admin.listen).await;
     Ok(Listeners {
+        website,
         s3: s3.map_err(failed("S3", config.s3.listen))?,
         admin: admin.map_err(failed("admin", config.admin.listen))?,
     })

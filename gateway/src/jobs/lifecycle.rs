@@ -11,9 +11,11 @@ use datamesh_catalog::{
 use datamesh_node::one_line;
 use futures::{StreamExt, stream};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::relocate::Mover;
 use super::{JobError, Jobs, now_ms};
+use crate::events::{Change, EventSource, Notifications, messages};
 use crate::lifecycle::{
     Calendar, Candidate, Lifecycle, Rule, Standing, Step, Subject, Tag, abort_due, decide,
 };
@@ -92,10 +94,8 @@ impl LifecyclePass {
         now_ms: u64,
         report: &mut LifecycleReport,
     ) -> Result<(), JobError> {
-        let stored = self.catalog.bucket_config(bucket.id, ConfigKind::Lifecycle).await?;
-        let Some(stored) = stored else { return Ok(()) };
-        let rules: Lifecycle = serde_json::from_str(&stored)
-            .map_err(|source| JobError::Configuration { bucket: bucket.name.clone(), source })?;
+        let rules: Option<Lifecycle> = self.config(bucket, ConfigKind::Lifecycle).await?;
+        let Some(rules) = rules else { return Ok(()) };
         let any = |wanted: fn(&Rule) -> bool| rules.rules.iter().any(|rule| rule.enabled && wanted(rule));
         if any(|rule| rule.abort_uploads_after_days.is_some()) {
             self.abort_uploads(bucket, &rules, now_ms, report).await?;
@@ -109,6 +109,19 @@ impl LifecyclePass {
         if any(about_versions) { self.age_versions(bucket, &rules, now_ms, report).await } else { Ok(()) }
     }
 
+    async fn config<T: DeserializeOwned>(
+        &self,
+        bucket: &Bucket,
+        kind: ConfigKind,
+    ) -> Result<Option<T>, JobError> {
+        if !bucket.configured.contains(kind) {
+            return Ok(None);
+        }
+        let stored = self.catalog.bucket_config(bucket.id, kind).await?;
+        let parsed = stored.map(|stored| serde_json::from_str(&stored)).transpose();
+        parsed.map_err(|source| JobError::Configuration { bucket: bucket.name.clone(), source })
+    }
+
     async fn age_versions(
         &self,
         bucket: &Bucket,
@@ -116,6 +129,7 @@ impl LifecyclePass {
         now_ms: u64,
         report: &mut LifecycleReport,
     ) -> Result<(), JobError> {
+        let notifications: Option<Notifications> = self.config(bucket, ConfigKind::Notification).await?;
         let mut walk = Walk::default();
         let mut after = None;
         loop {
@@ -130,7 +144,7 @@ impl LifecyclePass {
                     due.push((position, step));
                 }
             }
-            self.take_all(bucket, &page, due, now_ms, report).await;
+            self.take_all(bucket, &page, due, notifications.as_ref(), now_ms, report).await;
             if !more {
                 return Ok(());
             }
@@ -160,12 +174,13 @@ impl LifecyclePass {
         bucket: &Bucket,
         page: &[AgingVersion],
         due: Vec<(usize, Step)>,
+        notifications: Option<&Notifications>,
         now_ms: u64,
         report: &mut LifecycleReport,
     ) {
         let take = |(position, step): (usize, Step)| {
             let version = &page[position];
-            async move { (version, self.take(bucket, version, &step, now_ms).await, step) }
+            async move { (version, self.take(bucket, version, &step, notifications, now_ms).await, step) }
         };
         let steps: Vec<_> = due.into_iter().map(take).collect();
         let mut steps = stream::iter(steps).buffer_unordered(STEPS_AT_ONCE);
@@ -180,6 +195,7 @@ impl LifecyclePass {
         bucket: &Bucket,
         version: &AgingVersion,
         step: &Step,
+        notifications: Option<&Notifications>,
         now_ms: u64,
     ) -> Result<bool, JobError> {
         let step = match step {
@@ -188,9 +204,16 @@ impl LifecyclePass {
             Step::Remove => AgingStep::RemoveNoncurrent,
             Step::RemoveMarker => AgingStep::RemoveMarker,
         };
+        let catalog = match notifications {
+            None => self.catalog.clone(),
+            Some(notifications) => {
+                let changes = Change::expiry(&version.key);
+                self.catalog.announcing(messages(notifications, bucket, &source(), &changes, now_ms))
+            }
+        };
         let (key, sequence) = (version.key.clone(), version.sequence);
         let age = AgeVersion { bucket: bucket.id, key, sequence, step, now_ms };
-        match self.catalog.age_version(age, self.accounts.release_hook()).await {
+        match catalog.age_version(age, self.accounts.release_hook()).await {
             // Its time comes when the lock ends.
             Err(CatalogError::Locked) => Ok(false),
             taken => Ok(taken?),
@@ -230,6 +253,11 @@ impl LifecyclePass {
             (query.after, query.after_upload) = (after, after_upload);
         }
     }
+}
+
+/// Who acts, in messages about it.
+fn source() -> EventSource {
+    EventSource { principal: "lifecycle".to_owned(), ..EventSource::default() }
 }
 
 fn count(

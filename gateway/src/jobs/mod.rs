@@ -1,16 +1,20 @@
-//! Background jobs: repair, garbage collection, the sweep for orphans, expiry, lifecycle rules.
+//! Background jobs: repair, garbage collection, the sweep for orphans, expiry, lifecycle rules,
+//! delivery of messages, inventories.
 //!
 //! Any number of gateways may run; a lease in SQL sees to it that each job has one of them at a time. A lease only
 //! spares double work: every job bears running twice, and dying anywhere.
 
 mod collect;
+mod deliver;
 mod expire;
+mod inventory;
 mod lease;
 mod lifecycle;
 mod relocate;
 mod repair;
 mod sweep;
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,14 +24,16 @@ use datamesh_catalog::{Catalog, CatalogError};
 use datamesh_cluster::ClusterError;
 use datamesh_types::TimeSpan;
 use futures::future::BoxFuture;
+use s3s::S3Error;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::JobsSection;
+use crate::events::Webhooks;
 use crate::holdings::Holdings;
 use crate::lifecycle::Calendar;
-use crate::s3::StorageClasses;
+use crate::s3::S3Gateway;
 
 pub use collect::GarbageReport;
 pub use lifecycle::{LifecyclePass, LifecycleReport};
@@ -56,6 +62,21 @@ pub enum JobError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// The bucket that an inventory is written to is gone, or belongs to another account now.
+    #[error("bucket {bucket:?} is no place for an inventory any more")]
+    NoTarget {
+        /// The bucket.
+        bucket: String,
+    },
+    /// An object could not be written.
+    #[error("could not write an object: {source}")]
+    Deposit {
+        /// What the S3 service says.
+        source: S3Error,
+    },
+    /// A file could not be compressed.
+    #[error("could not compress a file: {0}")]
+    Compress(#[from] io::Error),
     /// A chunk lies in a backend that is no longer configured.
     #[error("backend {name:?} is not configured")]
     UnknownBackend {
@@ -88,22 +109,23 @@ struct Inner {
     collecting: Mutex<()>,
     ageing: Mutex<()>,
     lifecycle: LifecyclePass,
+    webhooks: Webhooks,
+    /// Writes inventories.
+    gateway: S3Gateway,
 }
 
 impl Jobs {
     /// Jobs that do not run yet.
-    pub fn new(
-        catalog: Catalog,
-        accounts: Accounts,
-        holdings: Holdings,
-        classes: StorageClasses,
-        config: JobsSection,
-    ) -> Self {
-        let backends = Arc::clone(&holdings.backends);
+    pub fn new(gateway: S3Gateway, holdings: Holdings, config: JobsSection) -> Self {
+        let (catalog, accounts) = (gateway.catalog.clone(), gateway.accounts.clone());
         let lifecycle = LifecyclePass {
             catalog: catalog.clone(),
             accounts: accounts.clone(),
-            mover: Mover { catalog: catalog.clone(), classes, backends },
+            mover: Mover {
+                catalog: catalog.clone(),
+                classes: gateway.classes.clone(),
+                backends: Arc::clone(&holdings.backends),
+            },
             calendar: Calendar::with_day_ms(config.lifecycle_day.duration().as_millis() as u64),
         };
         let inner = Inner {
@@ -116,6 +138,8 @@ impl Jobs {
             collecting: Mutex::new(()),
             ageing: Mutex::new(()),
             lifecycle,
+            webhooks: gateway.webhooks.clone(),
+            gateway,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -127,6 +151,8 @@ impl Jobs {
             ("collect", config.gc_interval, |jobs| Box::pin(jobs.leased_collect())),
             ("sweep", config.orphan_interval, |jobs| Box::pin(jobs.leased_sweep())),
             ("expire", config.expiry_interval, |jobs| Box::pin(jobs.leased_expire())),
+            ("deliver", config.delivery_interval, |jobs| Box::pin(jobs.leased_deliver())),
+            ("inventory", config.inventory_interval, |jobs| Box::pin(jobs.leased_inventory())),
             ("lifecycle", config.lifecycle_interval, |jobs| Box::pin(jobs.leased_lifecycle())),
         ];
         if self.inner.holdings.mesh.is_some() {

@@ -115,9 +115,13 @@ impl Attributes {
 /// The stored `Content-Encoding`: `aws-chunked` describes the transfer, not the object.
 pub fn stored_encoding(encoding: Option<String>) -> Option<String> {
     let encoding = encoding?;
+    let is_chunked = |name: &str| name.trim().eq_ignore_ascii_case("aws-chunked");
+    if !encoding.split(',').any(is_chunked) {
+        return Some(encoding);
+    }
     let kept = encoding.split(',').map(str::trim).filter(|name| !name.eq_ignore_ascii_case("aws-chunked"));
     let kept: Vec<&str> = kept.filter(|name| !name.is_empty()).collect();
-    (!kept.is_empty()).then(|| kept.join(","))
+    (!kept.is_empty()).then(|| kept.join(", "))
 }
 
 /// Takes the system headers that PUT, COPY and `CreateMultipartUpload` share out of an input.
@@ -162,6 +166,8 @@ mod tests {
     fn the_transfer_encoding_is_not_stored() {
         assert_eq!(stored_encoding(Some("aws-chunked".into())), None);
         assert_eq!(stored_encoding(Some("aws-chunked, gzip".into())).as_deref(), Some("gzip"));
-        assert_eq!(stored_encoding(Some("gzip".into())).as_deref(), Some("gzip"));
+        for kept in ["gzip", "deflate, gzip", "deflate,gzip"] {
+            assert_eq!(stored_encoding(Some(kept.into())).as_deref(), Some(kept));
+        }
     }
 }

@@ -13,8 +13,9 @@ use s3s::auth::{S3Auth, SecretKey};
 use s3s::{S3Result, s3_error};
 
 use super::caller::Identity;
-use super::errors;
 use super::post::FormIdentity;
+use super::{errors, now_ms};
+use crate::access_log::{AccessLog, Asked};
 use crate::http::RequestTrace;
 
 /// Finds the secret that a signature is checked with.
@@ -82,11 +83,15 @@ fn session_token<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<Cow<'a, str
 /// Names the request's operation, and whoever signed it.
 pub(super) struct Access {
     pub accounts: Accounts,
+    pub access_log: AccessLog,
 }
 
 #[async_trait]
 impl S3Access for Access {
     async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
+        if cx.headers().get("content-md5").is_some_and(http::HeaderValue::is_empty) {
+            return Err(s3_error!(InvalidDigest));
+        }
         let operation = cx.s3_op().name().to_owned();
         if let Some(trace) = cx.extensions_mut().get::<Arc<RequestTrace>>() {
             trace.set_operation(&operation);
@@ -97,10 +102,54 @@ impl S3Access for Access {
             let access_key = cx.credentials().map(|credentials| credentials.access_key.as_str());
             identify(&self.accounts, access_key, cx.headers(), cx.uri()).await?
         };
+        self.observe(cx, &identity);
         cx.extensions_mut().insert(identity);
         if let Some(trace) = cx.extensions_mut().get::<Arc<RequestTrace>>() {
             trace.input_awaited();
         }
         Ok(())
+    }
+}
+
+impl Access {
+    /// Has the request logged when it is over, if its bucket wants that.
+    fn observe(&self, cx: &mut S3AccessContext<'_>, identity: &Identity) {
+        let bucket = cx.s3_path().get_bucket_name();
+        let Some(source) = bucket.and_then(|bucket| self.access_log.source(bucket)) else { return };
+        let Some(trace) = cx.extensions_mut().get::<Arc<RequestTrace>>().cloned() else { return };
+        let header = |name: &str| {
+            let value = cx.headers().get(name).and_then(|value| value.to_str().ok());
+            value.map(str::to_owned)
+        };
+        let query = |name: &str| {
+            let query = cx.uri().query().unwrap_or_default();
+            let mut pairs = form_urlencoded::parse(query.as_bytes());
+            pairs.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+        };
+        let sent_len = header("x-amz-decoded-content-length").or_else(|| header("content-length"));
+        let asked = Asked {
+            at_ms: now_ms(),
+            address: trace.peer().address,
+            encrypted: trace.peer().encrypted,
+            requester: match identity {
+                Identity::Anonymous => None,
+                Identity::Key(key) | Identity::Session { key, .. } => Some(key.account.to_string()),
+            },
+            request: trace.id().to_owned(),
+            operation: cx.s3_op().name().to_owned(),
+            method: cx.method().to_string(),
+            target: cx.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
+            key: cx.s3_path().get_object_key().map(str::to_owned),
+            version: query("versionId"),
+            referer: header("referer"),
+            agent: header("user-agent"),
+            host: header("host"),
+            presigned: query("X-Amz-Signature").is_some(),
+            sent_len: sent_len.and_then(|len| len.parse().ok()).filter(|len| *len > 0),
+        };
+        let log = self.access_log.clone();
+        trace.observe(Box::new(move |ended| {
+            log.add(&source, &asked.line(&source.owner, &source.bucket, &ended));
+        }));
     }
 }

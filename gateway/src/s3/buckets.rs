@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use datamesh_catalog::{CatalogError, ConfigKind, CreateBucket, Versioning};
+use datamesh_catalog::{Bucket, CatalogError, ConfigKind, CreateBucket, UploadListQuery, Versioning};
 use datamesh_policy::{Action, ResourceName};
 use s3s::dto::{
     Bucket as ShownBucket, BucketLocationConstraint, CreateBucketInput, CreateBucketOutput,
@@ -20,6 +20,8 @@ use super::{S3Gateway, errors, now_ms, timestamp};
 
 /// S3's limit on the buckets of one answer, and of an account.
 const BUCKETS_MAX: i32 = 10_000;
+/// Uploads per query.
+const UPLOADS_PAGE: usize = 1000;
 /// The region whose buckets have, for history's sake, no location constraint.
 const REGION_WITHOUT_NAME: &str = "us-east-1";
 
@@ -32,6 +34,9 @@ impl S3Gateway {
         let input = req.input;
         let resource = ResourceName::Bucket(&input.bucket);
         let owner = caller.on_own_account(Action::CreateBucket, resource)?;
+        if input.bucket.contains(".-") || input.bucket.contains("-.") {
+            return Err(s3_error!(InvalidBucketName));
+        }
         let constraint = input.create_bucket_configuration.and_then(|config| config.location_constraint);
         if let Some(asked) = constraint.as_ref().map(BucketLocationConstraint::as_str)
             && !asked.is_empty()
@@ -126,8 +131,47 @@ impl S3Gateway {
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
         let bucket = self.bucket(&caller, &input.bucket, Action::DeleteBucket, expected_owner).await?;
-        self.catalog.delete_bucket(bucket.id).await.map_err(errors::catalog)?;
+        let deleted = match self.catalog.delete_bucket(bucket.id).await {
+            Err(CatalogError::BucketNotEmpty) => {
+                self.abort_uploads(&bucket).await?;
+                self.catalog.delete_bucket(bucket.id).await
+            }
+            deleted => deleted,
+        };
+        deleted.map_err(errors::catalog)?;
         Ok(S3Response::new(DeleteBucketOutput::default()))
+    }
+
+    /// Aborts the uploads of a bucket that has nothing else: they do not keep it from being deleted.
+    ///
+    /// # Errors
+    /// `BucketNotEmpty` when there is a version.
+    async fn abort_uploads(&self, bucket: &Bucket) -> S3Result<()> {
+        let versions = self.catalog.aging_versions(bucket.id, None, 1).await.map_err(errors::catalog)?;
+        if !versions.is_empty() {
+            return Err(s3_error!(BucketNotEmpty));
+        }
+        let mut query = UploadListQuery {
+            bucket: bucket.id,
+            prefix: Vec::new(),
+            delimiter: Vec::new(),
+            after: Vec::new(),
+            after_upload: None,
+            limit: UPLOADS_PAGE,
+        };
+        loop {
+            let page = self.catalog.list_uploads(query.clone()).await.map_err(errors::catalog)?;
+            for upload in page.uploads {
+                let hook = self.release();
+                match self.catalog.abort_upload(bucket.id, &upload.key, upload.id, now_ms(), hook).await {
+                    // Somebody else was faster.
+                    Ok(()) | Err(CatalogError::NoSuchUpload) => {}
+                    Err(error) => return Err(errors::catalog(error)),
+                }
+            }
+            let Some((after, after_upload)) = page.next else { return Ok(()) };
+            (query.after, query.after_upload) = (after, after_upload);
+        }
     }
 
     pub(super) async fn head_bucket(

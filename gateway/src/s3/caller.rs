@@ -13,6 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 use super::now_ms;
+use crate::events::EventSource;
 use crate::http::RequestTrace;
 
 /// Whose signature a request carries.
@@ -112,6 +113,15 @@ impl<'a> Caller<'a> {
         let asked = Asked { caller: self.asker(), action, resource, facts: &facts };
         let credential = self.credential().filter(|_| asked.of_own_account().is_some());
         credential.ok_or_else(|| s3_error!(AccessDenied))
+    }
+
+    /// Whose doing a change is, for messages about it.
+    pub(super) fn source(&self) -> EventSource {
+        EventSource {
+            principal: self.account().map(|account| account.to_string()).unwrap_or_default(),
+            address: self.trace.map(|trace| trace.peer().address.to_string()).unwrap_or_default(),
+            request: self.trace.map(|trace| trace.id().to_owned()).unwrap_or_default(),
+        }
     }
 
     /// Who asks, as the decision sees it.

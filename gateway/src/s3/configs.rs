@@ -35,7 +35,7 @@ impl S3Gateway {
     /// A bucket's configuration; `None` when there is none, without any lookup.
     ///
     /// `T` is what [`S3Gateway::set_config`] stored for that kind: one type for each.
-    pub(super) async fn config<T>(&self, bucket: &Bucket, kind: ConfigKind) -> S3Result<Option<Arc<T>>>
+    pub(crate) async fn config<T>(&self, bucket: &Bucket, kind: ConfigKind) -> S3Result<Option<Arc<T>>>
     where
         T: DeserializeOwned + Send + Sync + 'static,
     {

@@ -20,6 +20,7 @@ use super::encryption::{
 };
 use super::grants::AskedAcl;
 use super::{S3Gateway, destination, errors, now_ms, shown_version, strong, timestamp, written_version};
+use crate::events::{Change, EventKind};
 use crate::ingest::BodyLen;
 
 /// S3's limit on the source of one copy, in bytes. Larger objects are copied in parts.
@@ -92,6 +93,7 @@ impl S3Gateway {
         let NewAccess { owner, acl } = self.new_access(&caller, &bucket, &input.key, &asked_acl).await?;
         let wanted = input.checksum_algorithm.as_ref().map(Algorithm::parse).transpose()?;
         let write = CopyWrite {
+            caller: &caller,
             key: std::mem::take(&mut input.key).into_bytes(),
             precondition: precondition(input.if_match.as_ref(), input.if_none_match.as_ref()),
             class: self.classes.choose(input.storage_class.as_ref())?,
@@ -142,7 +144,9 @@ impl S3Gateway {
             meta: write.meta,
             now_ms: now_ms(),
         };
-        let committed = self.catalog.copy_version(copy, hook).await.map_err(|error| match error {
+        let change = Change::written(EventKind::Copy, &copy.key, &copy.etag);
+        let catalog = self.announcing(bucket, write.caller, &[change]).await?;
+        let committed = catalog.copy_version(copy, hook).await.map_err(|error| match error {
             // The source was overwritten or deleted since it was looked up: as if it had been before.
             CatalogError::NoSuchVersion => s3_error!(NoSuchKey),
             error => errors::catalog(error),
@@ -184,7 +188,9 @@ impl S3Gateway {
             meta: write.meta,
             now_ms: now_ms(),
         };
-        let committed = self.catalog.put_version(put, hook).await.map_err(errors::catalog)?;
+        let change = Change::written(EventKind::Copy, &put.key, &put.etag);
+        let catalog = self.announcing(bucket, write.caller, &[change]).await?;
+        let committed = catalog.put_version(put, hook).await.map_err(errors::catalog)?;
         ingested.pending.committed();
         Ok((committed, Some(checksum)))
     }
@@ -230,6 +236,7 @@ impl S3Gateway {
 
 /// What a copy writes.
 struct CopyWrite<'a> {
+    caller: &'a Caller<'a>,
     key: Vec<u8>,
     precondition: datamesh_catalog::Precondition,
     class: &'a Class,

@@ -12,6 +12,7 @@ use super::caller::Caller;
 use super::conditions::{etag_condition, unix_seconds};
 use super::gate::{About, Gate};
 use super::{S3Gateway, errors, now_ms, parse_version_id, shown_version};
+use crate::events::Change;
 
 /// S3's limit on the keys of one request.
 const KEYS_MAX: usize = 1000;
@@ -43,7 +44,8 @@ impl S3Gateway {
             now_ms: now_ms(),
         };
         let hook = self.release();
-        let deleted = self.catalog.delete_version(delete, hook).await.map_err(errors::catalog)?;
+        let catalog = self.announcing(&bucket, &caller, &Change::deletion(&delete.key)).await?;
+        let deleted = catalog.delete_version(delete, hook).await.map_err(errors::catalog)?;
         Ok(S3Response::new(DeleteObjectOutput {
             delete_marker: deleted.delete_marker.then_some(true),
             version_id: deleted.version.or(version).and_then(|id| shown_version(&bucket, id)),
@@ -90,7 +92,10 @@ impl S3Gateway {
             }));
         }
         let hook = self.release();
-        let results = self.catalog.delete_versions(deletes, hook).await.map_err(errors::catalog)?;
+        let changes: Vec<Change<'_>> =
+            objects.iter().flat_map(|object| Change::deletion(object.key.as_bytes())).collect();
+        let catalog = self.announcing(&bucket, &caller, &changes).await?;
+        let results = catalog.delete_versions(deletes, hook).await.map_err(errors::catalog)?;
         let quiet = input.delete.quiet.unwrap_or(false);
         Ok(S3Response::new(report(&bucket, objects, places, results, quiet)))
     }

@@ -121,8 +121,8 @@ impl S3Gateway {
         let limit = page_limit(input.max_keys, "maxKeys")?;
         let (prefix, delimiter) = (input.prefix.unwrap_or_default(), input.delimiter.unwrap_or_default());
         let after = match &input.continuation_token {
-            Some(token) => decode_token(token)?,
-            None => input.start_after.clone().unwrap_or_default().into_bytes(),
+            Some(token) if !token.is_empty() => decode_token(token)?,
+            _ => input.start_after.clone().unwrap_or_default().into_bytes(),
         };
         let page = self.page(&bucket, &prefix, &delimiter, after, limit).await?;
         let owners = match input.fetch_owner {

@@ -18,30 +18,37 @@ mod configs;
 mod copy;
 mod cors;
 mod delete;
+mod deposit;
 mod encryption;
 mod endpoint;
 mod errors;
 mod gate;
 mod grants;
 mod hosts;
+mod inventory;
 mod lifecycle;
 mod list;
 mod lock;
 mod locking;
+mod logging;
 mod multipart;
+mod notification;
 mod objects;
 mod owners;
 mod ownership;
+mod payment;
 mod post;
 mod public_access;
 mod put;
 mod ranges;
+mod restore;
 mod service;
 mod tagging;
 mod tags;
 mod token_service;
 mod unconfigured;
 mod versioning;
+mod website;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -51,6 +58,8 @@ use datamesh_policy::{Action, Level};
 use s3s::dto::{ETag, StorageClass, Timestamp};
 use s3s::{S3Result, s3_error};
 
+use crate::access_log::AccessLog;
+use crate::events::Webhooks;
 use crate::ingest::{Destination, Ingest};
 use crate::retrieve::Retrieve;
 
@@ -81,6 +90,10 @@ pub struct S3Gateway {
     pub ingest: Ingest,
     /// Reads them.
     pub retrieve: Retrieve,
+    /// Checks where messages are to go.
+    pub webhooks: Webhooks,
+    /// Knows which buckets' requests are logged.
+    pub access_log: AccessLog,
     /// The region that buckets are in.
     pub region: String,
 }

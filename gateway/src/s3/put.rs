@@ -18,6 +18,7 @@ use super::encryption::{requested_encryption, show_encryption};
 use super::grants::AskedAcl;
 use super::post::FileLenMax;
 use super::{S3Gateway, destination, errors, now_ms, strong, written_version};
+use crate::events::{Change, EventKind};
 use crate::ingest::{BodyLen, Destination, Ingested};
 
 /// What a client says of a body, to be verified once it has been read.
@@ -104,7 +105,9 @@ impl S3Gateway {
         };
         let expiration =
             self.expiration(&bucket, &put.key, (put.size, put.now_ms), put.meta.tags.as_deref()).await?;
-        let committed = self.catalog.put_version(put, hook).await.map_err(errors::catalog)?;
+        let change = Change::written(EventKind::Put, &put.key, &put.etag);
+        let catalog = self.announcing(&bucket, &caller, &[change]).await?;
+        let committed = catalog.put_version(put, hook).await.map_err(errors::catalog)?;
         ingested.pending.committed();
         let mut output = PutObjectOutput {
             e_tag: strong(&etag),

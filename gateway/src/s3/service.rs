@@ -20,6 +20,8 @@ use crate::http::{DOCUMENT_LEN_MAX, RequestTrace};
 pub struct ServiceConfig {
     /// Domains whose subdomains are buckets. Empty: paths only.
     pub domains: Vec<String>,
+    /// Whether signatures of version 2 count. They are weaker than those of version 4.
+    pub signature_v2: bool,
 }
 
 /// S3 allows objects of 5 GiB in one request.
@@ -34,15 +36,17 @@ pub fn service(gateway: S3Gateway, config: ServiceConfig) -> Endpoint {
     protocol.xml_max_body_size = DOCUMENT_LEN_MAX as usize;
     protocol.put_object_max_size = Some(BODY_LEN_MAX);
     protocol.aws_chunked_stream_max_chunk_size = SIGNED_CHUNK_LEN_MAX;
+    protocol.enable_sig_v2 = config.signature_v2;
     // Forms are read before they get to the library.
     protocol.allow_post_signature = false;
     protocol.post_object_max_file_size = DOCUMENT_LEN_MAX;
     protocol.form_max_fields_size = DOCUMENT_LEN_MAX as usize;
     let accounts = gateway.accounts.clone();
+    let access_log = gateway.access_log.clone();
     let mut builder = S3ServiceBuilder::new(gateway.clone());
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(protocol))));
     builder.set_auth(Auth { accounts: accounts.clone() });
-    builder.set_access(Access { accounts: accounts.clone() });
+    builder.set_access(Access { accounts: accounts.clone(), access_log });
     builder.set_route(TokenService { accounts });
     let hosts = VirtualHosts { domains: config.domains };
     if !hosts.domains.is_empty() {
@@ -86,10 +90,15 @@ operations! {
     delete_bucket: DeleteBucketInput => DeleteBucketOutput,
     delete_bucket_cors: DeleteBucketCorsInput => DeleteBucketCorsOutput,
     delete_bucket_encryption: DeleteBucketEncryptionInput => DeleteBucketEncryptionOutput,
+    delete_bucket_inventory_configuration:
+        DeleteBucketInventoryConfigurationInput => DeleteBucketInventoryConfigurationOutput,
     delete_bucket_lifecycle: DeleteBucketLifecycleInput => DeleteBucketLifecycleOutput,
-    delete_bucket_ownership_controls: DeleteBucketOwnershipControlsInput => DeleteBucketOwnershipControlsOutput,
+    delete_bucket_ownership_controls:
+        DeleteBucketOwnershipControlsInput => DeleteBucketOwnershipControlsOutput,
     delete_bucket_policy: DeleteBucketPolicyInput => DeleteBucketPolicyOutput,
+    delete_bucket_replication: DeleteBucketReplicationInput => DeleteBucketReplicationOutput,
     delete_bucket_tagging: DeleteBucketTaggingInput => DeleteBucketTaggingOutput,
+    delete_bucket_website: DeleteBucketWebsiteInput => DeleteBucketWebsiteOutput,
     delete_object: DeleteObjectInput => DeleteObjectOutput,
     delete_object_tagging: DeleteObjectTaggingInput => DeleteObjectTaggingOutput,
     delete_objects: DeleteObjectsInput => DeleteObjectsOutput,
@@ -97,12 +106,20 @@ operations! {
     get_bucket_accelerate_configuration:
         GetBucketAccelerateConfigurationInput => GetBucketAccelerateConfigurationOutput,
     get_bucket_acl: GetBucketAclInput => GetBucketAclOutput,
+    get_bucket_analytics_configuration:
+        GetBucketAnalyticsConfigurationInput => GetBucketAnalyticsConfigurationOutput,
     get_bucket_cors: GetBucketCorsInput => GetBucketCorsOutput,
     get_bucket_encryption: GetBucketEncryptionInput => GetBucketEncryptionOutput,
+    get_bucket_intelligent_tiering_configuration:
+        GetBucketIntelligentTieringConfigurationInput => GetBucketIntelligentTieringConfigurationOutput,
+    get_bucket_inventory_configuration:
+        GetBucketInventoryConfigurationInput => GetBucketInventoryConfigurationOutput,
     get_bucket_lifecycle_configuration:
         GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput,
     get_bucket_location: GetBucketLocationInput => GetBucketLocationOutput,
     get_bucket_logging: GetBucketLoggingInput => GetBucketLoggingOutput,
+    get_bucket_metrics_configuration:
+        GetBucketMetricsConfigurationInput => GetBucketMetricsConfigurationOutput,
     get_bucket_notification_configuration:
         GetBucketNotificationConfigurationInput => GetBucketNotificationConfigurationOutput,
     get_bucket_ownership_controls: GetBucketOwnershipControlsInput => GetBucketOwnershipControlsOutput,
@@ -123,21 +140,38 @@ operations! {
     get_public_access_block: GetPublicAccessBlockInput => GetPublicAccessBlockOutput,
     head_bucket: HeadBucketInput => HeadBucketOutput,
     head_object: HeadObjectInput => HeadObjectOutput,
+    list_bucket_analytics_configurations:
+        ListBucketAnalyticsConfigurationsInput => ListBucketAnalyticsConfigurationsOutput,
+    list_bucket_intelligent_tiering_configurations:
+        ListBucketIntelligentTieringConfigurationsInput => ListBucketIntelligentTieringConfigurationsOutput,
+    list_bucket_inventory_configurations:
+        ListBucketInventoryConfigurationsInput => ListBucketInventoryConfigurationsOutput,
+    list_bucket_metrics_configurations:
+        ListBucketMetricsConfigurationsInput => ListBucketMetricsConfigurationsOutput,
     list_buckets: ListBucketsInput => ListBucketsOutput,
     list_multipart_uploads: ListMultipartUploadsInput => ListMultipartUploadsOutput,
     list_object_versions: ListObjectVersionsInput => ListObjectVersionsOutput,
     list_objects: ListObjectsInput => ListObjectsOutput,
     list_objects_v2: ListObjectsV2Input => ListObjectsV2Output,
     list_parts: ListPartsInput => ListPartsOutput,
+    put_bucket_accelerate_configuration:
+        PutBucketAccelerateConfigurationInput => PutBucketAccelerateConfigurationOutput,
     put_bucket_acl: PutBucketAclInput => PutBucketAclOutput,
     put_bucket_cors: PutBucketCorsInput => PutBucketCorsOutput,
     put_bucket_encryption: PutBucketEncryptionInput => PutBucketEncryptionOutput,
+    put_bucket_inventory_configuration:
+        PutBucketInventoryConfigurationInput => PutBucketInventoryConfigurationOutput,
     put_bucket_lifecycle_configuration:
         PutBucketLifecycleConfigurationInput => PutBucketLifecycleConfigurationOutput,
+    put_bucket_logging: PutBucketLoggingInput => PutBucketLoggingOutput,
+    put_bucket_notification_configuration:
+        PutBucketNotificationConfigurationInput => PutBucketNotificationConfigurationOutput,
     put_bucket_ownership_controls: PutBucketOwnershipControlsInput => PutBucketOwnershipControlsOutput,
     put_bucket_policy: PutBucketPolicyInput => PutBucketPolicyOutput,
+    put_bucket_request_payment: PutBucketRequestPaymentInput => PutBucketRequestPaymentOutput,
     put_bucket_tagging: PutBucketTaggingInput => PutBucketTaggingOutput,
     put_bucket_versioning: PutBucketVersioningInput => PutBucketVersioningOutput,
+    put_bucket_website: PutBucketWebsiteInput => PutBucketWebsiteOutput,
     put_object: PutObjectInput => PutObjectOutput,
     put_object_acl: PutObjectAclInput => PutObjectAclOutput,
     put_object_legal_hold: PutObjectLegalHoldInput => PutObjectLegalHoldOutput,
@@ -145,6 +179,7 @@ operations! {
     put_object_retention: PutObjectRetentionInput => PutObjectRetentionOutput,
     put_object_tagging: PutObjectTaggingInput => PutObjectTaggingOutput,
     put_public_access_block: PutPublicAccessBlockInput => PutPublicAccessBlockOutput,
+    restore_object: RestoreObjectInput => RestoreObjectOutput,
     upload_part: UploadPartInput => UploadPartOutput,
     upload_part_copy: UploadPartCopyInput => UploadPartCopyOutput,
 }

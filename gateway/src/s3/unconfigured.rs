@@ -6,11 +6,13 @@
 use datamesh_policy::Action;
 use http::StatusCode;
 use s3s::dto::{
-    GetBucketAccelerateConfigurationInput, GetBucketAccelerateConfigurationOutput, GetBucketLoggingInput,
-    GetBucketLoggingOutput, GetBucketNotificationConfigurationInput,
-    GetBucketNotificationConfigurationOutput, GetBucketReplicationInput, GetBucketReplicationOutput,
-    GetBucketRequestPaymentInput, GetBucketRequestPaymentOutput, GetBucketWebsiteInput,
-    GetBucketWebsiteOutput, Payer,
+    DeleteBucketReplicationInput, DeleteBucketReplicationOutput, GetBucketAnalyticsConfigurationInput,
+    GetBucketAnalyticsConfigurationOutput, GetBucketIntelligentTieringConfigurationInput,
+    GetBucketIntelligentTieringConfigurationOutput, GetBucketMetricsConfigurationInput,
+    GetBucketMetricsConfigurationOutput, GetBucketReplicationInput, GetBucketReplicationOutput,
+    ListBucketAnalyticsConfigurationsInput, ListBucketAnalyticsConfigurationsOutput,
+    ListBucketIntelligentTieringConfigurationsInput, ListBucketIntelligentTieringConfigurationsOutput,
+    ListBucketMetricsConfigurationsInput, ListBucketMetricsConfigurationsOutput,
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
@@ -35,20 +37,37 @@ macro_rules! about_bucket {
 }
 
 about_bucket! {
-    get_bucket_accelerate_configuration:
-        GetBucketAccelerateConfigurationInput => GetBucketAccelerateConfigurationOutput by GetAccelerateConfiguration =
-        |_bucket| Ok(GetBucketAccelerateConfigurationOutput::default());
-    get_bucket_logging: GetBucketLoggingInput => GetBucketLoggingOutput by GetBucketLogging =
-        |_bucket| Ok(GetBucketLoggingOutput::default());
-    get_bucket_notification_configuration:
-        GetBucketNotificationConfigurationInput => GetBucketNotificationConfigurationOutput by GetBucketNotification =
-        |_bucket| Ok(GetBucketNotificationConfigurationOutput::default());
     get_bucket_replication: GetBucketReplicationInput => GetBucketReplicationOutput by GetReplicationConfiguration =
         |_bucket| Err(s3_error!(ReplicationConfigurationNotFoundError));
-    get_bucket_request_payment: GetBucketRequestPaymentInput => GetBucketRequestPaymentOutput by GetBucketRequestPayment =
-        |_bucket| Ok(GetBucketRequestPaymentOutput { payer: Some(Payer::from_static(Payer::BUCKET_OWNER)) });
-    get_bucket_website: GetBucketWebsiteInput => GetBucketWebsiteOutput by GetBucketWebsite =
-        |_bucket| Err(s3_error!(NoSuchWebsiteConfiguration));
+    get_bucket_analytics_configuration:
+        GetBucketAnalyticsConfigurationInput => GetBucketAnalyticsConfigurationOutput by GetAnalyticsConfiguration =
+        |_bucket| Err(no_configuration());
+    list_bucket_analytics_configurations:
+        ListBucketAnalyticsConfigurationsInput => ListBucketAnalyticsConfigurationsOutput by GetAnalyticsConfiguration =
+        |_bucket| Ok(ListBucketAnalyticsConfigurationsOutput {
+            is_truncated: Some(false),
+            ..ListBucketAnalyticsConfigurationsOutput::default()
+        });
+    get_bucket_intelligent_tiering_configuration: GetBucketIntelligentTieringConfigurationInput =>
+        GetBucketIntelligentTieringConfigurationOutput by GetIntelligentTieringConfiguration =
+        |_bucket| Err(no_configuration());
+    list_bucket_intelligent_tiering_configurations: ListBucketIntelligentTieringConfigurationsInput =>
+        ListBucketIntelligentTieringConfigurationsOutput by GetIntelligentTieringConfiguration =
+        |_bucket| Ok(ListBucketIntelligentTieringConfigurationsOutput {
+            is_truncated: Some(false),
+            ..ListBucketIntelligentTieringConfigurationsOutput::default()
+        });
+    get_bucket_metrics_configuration:
+        GetBucketMetricsConfigurationInput => GetBucketMetricsConfigurationOutput by GetMetricsConfiguration =
+        |_bucket| Err(no_configuration());
+    list_bucket_metrics_configurations:
+        ListBucketMetricsConfigurationsInput => ListBucketMetricsConfigurationsOutput by GetMetricsConfiguration =
+        |_bucket| Ok(ListBucketMetricsConfigurationsOutput {
+            is_truncated: Some(false),
+            ..ListBucketMetricsConfigurationsOutput::default()
+        });
+    delete_bucket_replication: DeleteBucketReplicationInput => DeleteBucketReplicationOutput by PutReplicationConfiguration =
+        |_bucket| Ok(DeleteBucketReplicationOutput::default());
 }
 
 /// A "there is none" that the protocol library has no name for.
@@ -56,4 +75,8 @@ pub(super) fn none(code: &'static str, message: &'static str) -> S3Error {
     let mut error = S3Error::with_message(S3ErrorCode::Custom(code.into()), message);
     error.set_status_code(StatusCode::NOT_FOUND);
     error
+}
+
+fn no_configuration() -> S3Error {
+    none("NoSuchConfiguration", "The specified configuration does not exist.")
 }

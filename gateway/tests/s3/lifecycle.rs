@@ -20,7 +20,7 @@ async fn enable_versioning(service: &Service) {
 /// Passes as if so many days had gone by since the test began.
 async fn after_days(service: &Service, begun_ms: u64, days: u64) -> LifecycleReport {
     // A little more, for the writes came after the beginning.
-    service.lifecycle.run(begun_ms + days * DAY_MS + DAY_MS / 2).await.unwrap()
+    service.jobs.age(begun_ms + days * DAY_MS + DAY_MS / 2).await.unwrap()
 }
 
 const EXPIRE_LOGS: &str = "<Rule><ID>logs</ID><Filter><Prefix>logs/</Prefix></Filter><Status>Enabled</Status>\
@@ -174,7 +174,7 @@ async fn parts_of_an_upload_move_with_their_object() {
          <Transition><Days>0</Days><StorageClass>GLACIER_IR</StorageClass></Transition></Rule>",
     )
     .await;
-    let report = service.lifecycle.run(now_ms() + 1).await.unwrap();
+    let report = service.jobs.age(now_ms() + 1).await.unwrap();
     assert_eq!(report, LifecycleReport { moved: 1, ..LifecycleReport::default() });
     service.backend.reads_left.store(0, std::sync::atomic::Ordering::Relaxed);
     assert!(client.get("/bucket/m").await.expect(200).body == parts.concat());

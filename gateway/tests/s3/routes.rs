@@ -342,7 +342,9 @@ async fn nothing_is_done_for_a_request_that_is_not_rightly_signed() {
         }
         assert_eq!(state(&service, &place).await, before, "{operation} changed or read something");
         let accepted = route.send(&service.client).await;
-        let done = accepted.status < 300 || accepted.status == 404;
+        // Nothing in this place is out of reach, so that it could be restored.
+        let restored = accepted.element("Code").as_deref() == Some("InvalidObjectState");
+        let done = accepted.status < 300 || accepted.status == 404 || restored;
         assert!(done, "{operation} as its owner: {} {}", accepted.status, accepted.text());
     }
 }

@@ -11,14 +11,17 @@ use datamesh_accounts::{Accounts, AccountsConfig, Kek, Keyring, Plan};
 use datamesh_backend::{Backend, BackendError, MemoryBackend, Placed, Presence, StoredChunk};
 use datamesh_catalog::Catalog;
 use datamesh_db::{Db, DbConfig};
+use datamesh_gateway::access_log::AccessLog;
+use datamesh_gateway::config::JobsSection;
+use datamesh_gateway::events::{AddressPolicy, Webhooks};
+use datamesh_gateway::holdings::Holdings;
 use datamesh_gateway::http::{HttpConfig, Server};
 use datamesh_gateway::ingest::{Ingest, IngestConfig};
-use datamesh_gateway::jobs::{LifecyclePass, Mover};
-use datamesh_gateway::lifecycle::Calendar;
+use datamesh_gateway::jobs::Jobs;
 use datamesh_gateway::retrieve::{Backends, Retrieve, RetrieveConfig};
 use datamesh_gateway::s3::{ConfigCache, S3Gateway, ServiceConfig, StorageClasses, Tier, service};
 use datamesh_pipeline::ChunkerConfig;
-use datamesh_types::{AccountId, GroupId, Location, SealedId};
+use datamesh_types::{AccountId, GroupId, Location, SealedId, TimeSpan};
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -33,8 +36,10 @@ pub struct Service {
     pub catalog: Catalog,
     pub keyring: Keyring,
     pub backend: Arc<FaultyBackend>,
-    /// Days of [`DAY_MS`].
-    pub lifecycle: LifecyclePass,
+    /// Days of [`DAY_MS`]; nothing runs by itself.
+    pub jobs: Jobs,
+    pub access_log: AccessLog,
+    pub gateway: S3Gateway,
     /// Of account A.
     pub client: Client,
     /// Of account B.
@@ -119,27 +124,33 @@ impl Service {
         // Small chunks, so that small bodies have many.
         let chunker = ChunkerConfig { min: 4 << 10, avg: 16 << 10, max: 64 << 10 };
         let ingest = IngestConfig { chunker, flush_entries: 16, ..IngestConfig::default() };
+        // Webhooks of the tests listen here; 127.0.0.2 is forbidden all the same.
+        let policy = AddressPolicy { allowed: vec!["127.0.0.1/32".parse().unwrap()] };
+        let webhooks = Webhooks::new(policy).unwrap();
+        let access_log = AccessLog::default();
         let gateway = S3Gateway {
-            classes: classes.clone(),
+            classes,
             ingest: Ingest::new(catalog.clone(), ingest),
             retrieve: Retrieve::new(catalog.clone(), Arc::clone(&backends), RetrieveConfig::default()),
             catalog: catalog.clone(),
             accounts: accounts.clone(),
             configs: ConfigCache::default(),
             keyring: keyring.clone(),
+            webhooks,
+            access_log: access_log.clone(),
             region: REGION.into(),
         };
-        let lifecycle = LifecyclePass {
-            catalog: catalog.clone(),
-            accounts: accounts.clone(),
-            mover: Mover { catalog: catalog.clone(), classes, backends },
-            calendar: Calendar::with_day_ms(DAY_MS),
-        };
+        let jobs = JobsSection { lifecycle_day: TimeSpan::seconds(DAY_MS / 1000), ..JobsSection::default() };
+        let holdings = Holdings { backends, mesh: None };
+        let jobs = Jobs::new(gateway.clone(), holdings, jobs);
         let server = Server::bind("127.0.0.1:0".parse().unwrap(), None, http).await.unwrap();
         let address = server.local_addr().unwrap();
         let stop = CancellationToken::new();
         let domains = vec!["s3.test".to_owned()];
-        tokio::spawn(server.run(service(gateway, ServiceConfig { domains }), stop.clone()));
+        tokio::spawn(server.run(
+            service(gateway.clone(), ServiceConfig { domains, ..ServiceConfig::default() }),
+            stop.clone(),
+        ));
         let mut clients = Vec::new();
         for name in ["AKIATESTA", "AKIATESTB"] {
             let user =
@@ -152,7 +163,20 @@ impl Service {
         let (client, account) = clients.pop().unwrap();
         client.put("/bucket", b"").await.expect(200);
         let _stop = stop.drop_guard();
-        Self { accounts, catalog, keyring, backend, lifecycle, client, other, account, _dir: dir, _stop }
+        Self {
+            accounts,
+            catalog,
+            keyring,
+            backend,
+            jobs,
+            access_log,
+            gateway,
+            client,
+            other,
+            account,
+            _dir: dir,
+            _stop,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::{PARTS_MAX, parse_upload_id, part_checksums};
+use crate::events::{Change, EventKind};
 use crate::s3::attributes::Attributes;
 use crate::s3::caller::Caller;
 use crate::s3::checksums::{self, Algorithm, StoredChecksum, show_checksum};
@@ -65,7 +66,9 @@ impl S3Gateway {
             now_ms: now_ms(),
         };
         let hook = self.reserve(&bucket, 0, 1).await?;
-        let committed = self.catalog.complete_upload(complete, hook).await.map_err(|error| match error {
+        let change = Change::written(EventKind::CompleteUpload, &complete.key, &complete.etag);
+        let catalog = self.announcing(&bucket, &caller, &[change]).await?;
+        let committed = catalog.complete_upload(complete, hook).await.map_err(|error| match error {
             CatalogError::SizeMismatch { .. } => s3_error!(
                 InvalidRequest,
                 "The provided 'x-amz-mp-object-size' header does not match what was computed."

@@ -1,0 +1,188 @@
+//! Server access logging: a line for each request to a bucket that wants it, gathered into objects of another bucket.
+//!
+//! As in S3, delivery is best effort: lines wait in memory for the next flush, those of a gateway that dies are
+//! lost, and beyond [`PENDING_LEN_MAX`] they are dropped and counted. A bucket without logging costs its requests one
+//! look into a map, and nothing while no bucket logs at all.
+
+mod line;
+mod target;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use datamesh_catalog::{BucketId, Catalog, ConfigKind};
+use tokio_util::sync::CancellationToken;
+
+pub use line::Asked;
+pub use target::{KeyFormat, Logging};
+
+use crate::jobs::JobError;
+use crate::s3::{S3Gateway, now_ms};
+
+/// How much of all buckets' lines may wait, in bytes.
+const PENDING_LEN_MAX: usize = 16 << 20;
+/// The most of one object of lines.
+const OBJECT_LEN_MAX: usize = 4 << 20;
+/// How soon every gateway knows of a changed configuration.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+/// Buckets per query.
+const PAGE: usize = 1000;
+
+/// A bucket whose requests are logged.
+#[derive(Debug)]
+pub struct Source {
+    /// Its name.
+    pub bucket: String,
+    /// The account that owns it.
+    pub owner: String,
+    /// Its region.
+    pub region: String,
+    /// Where to.
+    pub logging: Logging,
+}
+
+/// The log of one gateway. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct AccessLog {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    sources: RwLock<Arc<HashMap<String, Arc<Source>>>>,
+    pending: Mutex<Pending>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    by_source: HashMap<String, (Arc<Source>, String)>,
+    len: usize,
+}
+
+impl AccessLog {
+    /// The bucket of that name, if its requests are logged.
+    pub fn source(&self, bucket: &str) -> Option<Arc<Source>> {
+        let sources = self.inner.sources.read().unwrap_or_else(PoisonError::into_inner);
+        if sources.is_empty() { None } else { sources.get(bucket).cloned() }
+    }
+
+    /// Adds a line, which ends in a line break.
+    pub fn add(&self, source: &Arc<Source>, line: &str) {
+        let mut pending = self.inner.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if pending.len + line.len() > PENDING_LEN_MAX {
+            metrics::counter!("datamesh_access_log_lines_dropped").increment(1);
+            return;
+        }
+        pending.len += line.len();
+        let (_, lines) = pending
+            .by_source
+            .entry(source.bucket.clone())
+            .or_insert_with(|| (Arc::clone(source), String::new()));
+        lines.push_str(line);
+    }
+
+    /// Reads anew which buckets are logged.
+    pub async fn refresh(&self, catalog: &Catalog) -> Result<(), JobError> {
+        let mut sources = HashMap::new();
+        let mut after = BucketId(0);
+        loop {
+            let buckets = catalog.buckets_configured(ConfigKind::Logging, after, PAGE).await?;
+            let Some(last) = buckets.last() else { break };
+            after = last.id;
+            for bucket in buckets {
+                let Some(stored) = catalog.bucket_config(bucket.id, ConfigKind::Logging).await? else {
+                    continue;
+                };
+                let logging = serde_json::from_str(&stored)
+                    .map_err(|source| JobError::Configuration { bucket: bucket.name.clone(), source })?;
+                let source = Source {
+                    bucket: bucket.name.clone(),
+                    owner: bucket.account.to_string(),
+                    region: bucket.region,
+                    logging,
+                };
+                sources.insert(bucket.name, Arc::new(source));
+            }
+        }
+        *self.inner.sources.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sources);
+        Ok(())
+    }
+
+    /// Writes what waits to the target buckets. What can't be written is dropped and counted: its bucket is gone,
+    /// or full, or nobody's who may be written for.
+    pub async fn flush(&self, gateway: &S3Gateway) {
+        let pending = {
+            let mut pending = self.inner.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *pending)
+        };
+        for (source, lines) in pending.by_source.into_values() {
+            for object in objects(&lines) {
+                let written = source.logging.write(gateway, &source, object, now_ms()).await;
+                if let Err(error) = written {
+                    let dropped = object.lines().count() as u64;
+                    metrics::counter!("datamesh_access_log_lines_dropped").increment(dropped);
+                    let target = source.logging.bucket.as_str();
+                    tracing::warn!(bucket = source.bucket, target, %error, "could not write an access log");
+                }
+            }
+        }
+    }
+
+    /// Refreshes and flushes until `stop`, and flushes a last time.
+    pub async fn run(self, gateway: S3Gateway, interval: Duration, stop: CancellationToken) {
+        let mut refresh = tokio::time::interval(REFRESH_INTERVAL);
+        let mut flush = tokio::time::interval(interval);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = refresh.tick() => {
+                    if let Err(error) = self.refresh(&gateway.catalog).await {
+                        tracing::warn!(error = %datamesh_node::one_line(&error), "could not read logging configurations");
+                    }
+                }
+                _ = flush.tick() => self.flush(&gateway).await,
+            }
+        }
+        self.flush(&gateway).await;
+    }
+}
+
+/// Cuts lines into objects of a bounded length, between lines.
+fn objects(lines: &str) -> impl Iterator<Item = &str> {
+    let mut rest = lines;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let bound = rest.floor_char_boundary(OBJECT_LEN_MAX.min(rest.len()));
+        let end = if bound == rest.len() {
+            bound
+        } else {
+            // A line longer than an object has one of its own.
+            let last = rest[..bound].rfind('\n');
+            last.or_else(|| rest[bound..].find('\n').map(|at| bound + at)).map_or(rest.len(), |at| at + 1)
+        };
+        let (object, left) = rest.split_at(end);
+        rest = left;
+        Some(object)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_cut_between_lines_and_none_is_lost() {
+        let line = format!("{}\n", "x".repeat(1000));
+        let lines = line.repeat(10_000);
+        let cut: Vec<&str> = objects(&lines).collect();
+        assert_eq!(cut.concat(), lines);
+        assert!(cut.len() > 1);
+        assert!(cut.iter().all(|object| object.len() <= OBJECT_LEN_MAX && object.ends_with('\n')));
+        let long = format!("{}\nshort\n", "y".repeat(OBJECT_LEN_MAX + 1));
+        assert_eq!(objects(&long).map(str::len).collect::<Vec<_>>(), [OBJECT_LEN_MAX + 2, 6]);
+        assert_eq!(objects("").count(), 0);
+    }
+}

@@ -1,0 +1,204 @@
+//! The inventory configurations of a bucket.
+
+use datamesh_catalog::{Bucket, ConfigKind};
+use datamesh_policy::Action;
+use http::StatusCode;
+use s3s::dto::{
+    DeleteBucketInventoryConfigurationInput, DeleteBucketInventoryConfigurationOutput,
+    GetBucketInventoryConfigurationInput, GetBucketInventoryConfigurationOutput, InventoryConfiguration,
+    InventoryDestination, InventoryFilter, InventoryFormat, InventoryFrequency,
+    InventoryIncludedObjectVersions, InventoryOptionalField, InventoryS3BucketDestination, InventorySchedule,
+    ListBucketInventoryConfigurationsInput, ListBucketInventoryConfigurationsOutput,
+    PutBucketInventoryConfigurationInput, PutBucketInventoryConfigurationOutput,
+};
+use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
+
+use super::caller::Caller;
+use super::{S3Gateway, errors};
+use crate::inventory::{Field, Frequency, Included, Inventories, Inventory};
+
+/// S3 allows 1,000; all of them are kept in one document.
+const INVENTORIES_MAX: usize = 100;
+const ID_LEN_MAX: usize = 64;
+const ARN: &str = "arn:aws:s3:::";
+
+impl S3Gateway {
+    pub(super) async fn put_bucket_inventory_configuration(
+        &self,
+        req: S3Request<PutBucketInventoryConfigurationInput>,
+    ) -> S3Result<S3Response<PutBucketInventoryConfigurationOutput>> {
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
+        let input = req.input;
+        let expected_owner = input.expected_bucket_owner.as_deref();
+        let bucket =
+            self.bucket(&caller, &input.bucket, Action::PutInventoryConfiguration, expected_owner).await?;
+        let inventory = parse(&input.id, input.inventory_configuration)?;
+        let target = self.catalog.bucket(&inventory.target).await.map_err(errors::catalog)?;
+        if target.is_none_or(|target| target.account != bucket.account) {
+            return Err(refusal(
+                "InvalidS3DestinationBucket",
+                StatusCode::BAD_REQUEST,
+                "The destination must be a bucket of the same account.",
+            ));
+        }
+        let mut inventories = self.inventories(&bucket).await?;
+        inventories.inventories.retain(|known| known.id != inventory.id);
+        if inventories.inventories.len() >= INVENTORIES_MAX {
+            return Err(refusal(
+                "TooManyConfigurations",
+                StatusCode::BAD_REQUEST,
+                "The bucket has as many inventories as it may have.",
+            ));
+        }
+        inventories.inventories.push(inventory);
+        inventories.inventories.sort_by(|left, right| left.id.cmp(&right.id));
+        self.set_config(&bucket, ConfigKind::Inventory, Some(&inventories)).await?;
+        Ok(S3Response::new(PutBucketInventoryConfigurationOutput::default()))
+    }
+
+    pub(super) async fn get_bucket_inventory_configuration(
+        &self,
+        req: S3Request<GetBucketInventoryConfigurationInput>,
+    ) -> S3Result<S3Response<GetBucketInventoryConfigurationOutput>> {
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
+        let input = req.input;
+        let expected_owner = input.expected_bucket_owner.as_deref();
+        let bucket =
+            self.bucket(&caller, &input.bucket, Action::GetInventoryConfiguration, expected_owner).await?;
+        let inventories = self.inventories(&bucket).await?.inventories;
+        let inventory = inventories.iter().find(|inventory| inventory.id == input.id);
+        let inventory_configuration = Some(show(inventory.ok_or_else(none)?));
+        Ok(S3Response::new(GetBucketInventoryConfigurationOutput { inventory_configuration }))
+    }
+
+    pub(super) async fn list_bucket_inventory_configurations(
+        &self,
+        req: S3Request<ListBucketInventoryConfigurationsInput>,
+    ) -> S3Result<S3Response<ListBucketInventoryConfigurationsOutput>> {
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
+        let input = req.input;
+        let expected_owner = input.expected_bucket_owner.as_deref();
+        let bucket =
+            self.bucket(&caller, &input.bucket, Action::GetInventoryConfiguration, expected_owner).await?;
+        let listed: Vec<_> = self.inventories(&bucket).await?.inventories.iter().map(show).collect();
+        Ok(S3Response::new(ListBucketInventoryConfigurationsOutput {
+            inventory_configuration_list: (!listed.is_empty()).then_some(listed),
+            is_truncated: Some(false),
+            ..ListBucketInventoryConfigurationsOutput::default()
+        }))
+    }
+
+    pub(super) async fn delete_bucket_inventory_configuration(
+        &self,
+        req: S3Request<DeleteBucketInventoryConfigurationInput>,
+    ) -> S3Result<S3Response<DeleteBucketInventoryConfigurationOutput>> {
+        let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
+        let input = req.input;
+        let expected_owner = input.expected_bucket_owner.as_deref();
+        let bucket =
+            self.bucket(&caller, &input.bucket, Action::PutInventoryConfiguration, expected_owner).await?;
+        let mut inventories = self.inventories(&bucket).await?;
+        let before = inventories.inventories.len();
+        inventories.inventories.retain(|inventory| inventory.id != input.id);
+        if inventories.inventories.len() == before {
+            return Err(none());
+        }
+        let left = (!inventories.inventories.is_empty()).then_some(&inventories);
+        self.set_config(&bucket, ConfigKind::Inventory, left).await?;
+        Ok(S3Response::new(DeleteBucketInventoryConfigurationOutput::default()))
+    }
+
+    async fn inventories(&self, bucket: &Bucket) -> S3Result<Inventories> {
+        let inventories = self.config::<Inventories>(bucket, ConfigKind::Inventory).await?;
+        Ok(inventories.map(|inventories| Inventories::clone(&inventories)).unwrap_or_default())
+    }
+}
+
+fn none() -> S3Error {
+    refusal("NoSuchConfiguration", StatusCode::NOT_FOUND, "The specified configuration does not exist.")
+}
+
+/// An error that the protocol library has no name for.
+fn refusal(code: &'static str, status: StatusCode, message: &'static str) -> S3Error {
+    let mut error = S3Error::with_message(S3ErrorCode::Custom(code.into()), message);
+    error.set_status_code(status);
+    error
+}
+
+fn parse(id: &str, document: InventoryConfiguration) -> S3Result<Inventory> {
+    let is_id = |id: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        (1..=ID_LEN_MAX).contains(&id.len()) && id.bytes().all(allowed)
+    };
+    if document.id != id || !is_id(id) {
+        return Err(s3_error!(InvalidArgument, "The inventory configuration's id is invalid"));
+    }
+    let destination = document.destination.s3_bucket_destination;
+    if destination.format.as_str() != InventoryFormat::CSV {
+        return Err(s3_error!(NotImplemented, "Inventories are written as CSV only."));
+    }
+    if destination.encryption.is_some() {
+        return Err(s3_error!(NotImplemented, "Inventories are encrypted as their bucket says."));
+    }
+    let target = destination.bucket.strip_prefix(ARN).filter(|name| !name.is_empty());
+    let target = target.ok_or_else(|| s3_error!(InvalidArgument, "The destination is no bucket's ARN"))?;
+    let included = match document.included_object_versions.as_str() {
+        InventoryIncludedObjectVersions::ALL => Included::All,
+        InventoryIncludedObjectVersions::CURRENT => Included::Current,
+        _ => return Err(s3_error!(MalformedXML)),
+    };
+    let frequency = match document.schedule.frequency.as_str() {
+        InventoryFrequency::DAILY => Frequency::Daily,
+        InventoryFrequency::WEEKLY => Frequency::Weekly,
+        _ => return Err(s3_error!(MalformedXML)),
+    };
+    let field = |field: &InventoryOptionalField| {
+        let name = field.as_str();
+        Field::from_name(name)
+            .ok_or_else(|| s3_error!(NotImplemented, "The inventory field {name} is not implemented."))
+    };
+    let asked = document.optional_fields.unwrap_or_default();
+    let mut fields = asked.iter().map(field).collect::<S3Result<Vec<Field>>>()?;
+    fields.sort_unstable();
+    fields.dedup();
+    Ok(Inventory {
+        id: document.id,
+        enabled: document.is_enabled,
+        target: target.to_owned(),
+        target_prefix: destination.prefix,
+        prefix: document.filter.map(|filter| filter.prefix),
+        included,
+        frequency,
+        fields,
+    })
+}
+
+fn show(inventory: &Inventory) -> InventoryConfiguration {
+    let included = match inventory.included {
+        Included::All => InventoryIncludedObjectVersions::ALL,
+        Included::Current => InventoryIncludedObjectVersions::CURRENT,
+    };
+    let frequency = match inventory.frequency {
+        Frequency::Daily => InventoryFrequency::DAILY,
+        Frequency::Weekly => InventoryFrequency::WEEKLY,
+    };
+    let fields: Vec<InventoryOptionalField> =
+        inventory.fields.iter().map(|field| InventoryOptionalField::from_static(field.name())).collect();
+    InventoryConfiguration {
+        destination: InventoryDestination {
+            s3_bucket_destination: InventoryS3BucketDestination {
+                account_id: None,
+                bucket: format!("{ARN}{}", inventory.target),
+                encryption: None,
+                format: InventoryFormat::from_static(InventoryFormat::CSV),
+                prefix: inventory.target_prefix.clone(),
+            },
+        },
+        filter: inventory.prefix.clone().map(|prefix| InventoryFilter { prefix }),
+        id: inventory.id.clone(),
+        included_object_versions: InventoryIncludedObjectVersions::from_static(included),
+        is_enabled: inventory.enabled,
+        optional_fields: (!fields.is_empty()).then_some(fields),
+        schedule: InventorySchedule { frequency: InventoryFrequency::from_static(frequency) },
+    }
+}
