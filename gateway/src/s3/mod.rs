@@ -46,6 +46,7 @@ mod service;
 mod tagging;
 mod tags;
 mod token_service;
+mod torrent;
 mod unconfigured;
 mod versioning;
 mod website;

@@ -137,6 +137,7 @@ operations! {
     get_object_lock_configuration: GetObjectLockConfigurationInput => GetObjectLockConfigurationOutput,
     get_object_retention: GetObjectRetentionInput => GetObjectRetentionOutput,
     get_object_tagging: GetObjectTaggingInput => GetObjectTaggingOutput,
+    get_object_torrent: GetObjectTorrentInput => GetObjectTorrentOutput,
     get_public_access_block: GetPublicAccessBlockInput => GetPublicAccessBlockOutput,
     head_bucket: HeadBucketInput => HeadBucketOutput,
     head_object: HeadObjectInput => HeadObjectOutput,
