@@ -85,7 +85,12 @@ pub(crate) fn start_in_background(shared: &Arc<Shared>, requests: &mpsc::WeakSen
     });
     match thread {
         Ok(thread) => {
-            *shared.compactor.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+            let earlier =
+                shared.compactor.lock().unwrap_or_else(PoisonError::into_inner).replace(thread);
+            if let Some(earlier) = earlier {
+                // It has said that it is done, and only has to return.
+                let _ = earlier.join();
+            }
         }
         Err(error) => {
             shared.compacting.store(false, Ordering::Release);

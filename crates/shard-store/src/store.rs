@@ -57,13 +57,42 @@ pub struct ScrubPage {
 /// Immutable shards in one directory. Cheap to clone; all clones share one store.
 ///
 /// Each open store has one thread of its own, and a second one while it compacts. Methods must be called within
-/// a tokio runtime. When the last clone is dropped the store shuts down by itself; [`Self::close`] also waits
-/// for it.
+/// a tokio runtime. Dropping the last clone saves the index and waits for the threads, for as long as an fsync
+/// takes; [`Self::close`] does so without blocking the caller's thread, and tells how it went.
 #[derive(Clone)]
 pub struct ShardStore {
     pub(crate) shared: Arc<Shared>,
+    // Declared before the threads, so dropped before them: the writer ends once there is no sender.
     requests: mpsc::Sender<Request>,
-    writer: Arc<Mutex<Option<JoinHandle<()>>>>,
+    threads: Arc<Threads>,
+}
+
+/// The threads of a store. None outlives it: one that still used RocksDB while the process exits would find
+/// RocksDB's statics destroyed, and abort.
+struct Threads {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Threads {
+    fn join(&self) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = writer {
+            // A panic of the thread has been reported by its hook, and there is nothing left to save.
+            let _ = thread.join();
+        }
+        let compactor = self.shared.compactor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = compactor {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.shared.closing.store(true, Ordering::Relaxed);
+        self.join();
+    }
 }
 
 impl ShardStore {
@@ -88,7 +117,8 @@ impl ShardStore {
             .name("shard-writer".to_owned())
             .spawn(move || writer.run(queue))
             .map_err(|error| StoreError::io("start a thread for", &shared.config.dir, error))?;
-        Ok(Self { shared, requests, writer: Arc::new(Mutex::new(Some(thread))) })
+        let threads = Threads { shared: Arc::clone(&shared), writer: Mutex::new(Some(thread)) };
+        Ok(Self { shared, requests, threads: Arc::new(threads) })
     }
 
     /// Stores a shard. Returns once it is fsynced. Storing the same bytes again succeeds and changes nothing,
@@ -223,16 +253,8 @@ impl ShardStore {
             return Ok(());
         }
         let closed = answer.await.unwrap_or(Ok(()));
-        let Self { shared, writer, .. } = self;
-        let stopped = spawn_blocking(move || {
-            let compactor = shared.compactor.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let writer = writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-            for thread in [writer, compactor].into_iter().flatten() {
-                // A panic of the thread has been reported by its hook, and there is nothing left to save.
-                let _ = thread.join();
-            }
-        });
-        let _ = stopped.await;
+        let Self { threads, .. } = self;
+        let _ = spawn_blocking(move || threads.join()).await;
         closed
     }
 
