@@ -239,11 +239,13 @@ async fn all_parts_of_an_upload_are_sealed_with_its_customers_key() {
     assert!(part.body == second, "the part differs");
     client.get("/bucket/key?partNumber=3").await.expect_error(400, "InvalidPart");
 
-    // Without a checksum a client need not show the key again to complete.
+    // Whether or not it has a checksum.
     let upload = begin(ours()).await;
     let target = format!("/bucket/key?partNumber=1&uploadId={upload}");
     let one = client.send("PUT", &target, &ours(), &second).await.expect(200);
-    complete(client, &upload, &Vec::new(), &[one.header("etag").unwrap().to_owned()]).await.expect(200);
+    let etags = [one.header("etag").unwrap().to_owned()];
+    complete(client, &upload, &Vec::new(), &etags).await.expect_error(400, "InvalidRequest");
+    complete(client, &upload, &ours(), &etags).await.expect(200);
     assert_eq!(client.send("GET", "/bucket/key", &ours(), b"").await.expect(200).body, second);
 }
 

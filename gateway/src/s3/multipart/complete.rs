@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use datamesh_catalog::{
-    Bucket, BucketId, CatalogError, Committed, CompleteUpload, CompletedPart, Part, Upload, UploadId,
+    BucketId, CatalogError, Committed, CompleteUpload, CompletedPart, Part, Upload, UploadId,
 };
 use datamesh_policy::Action;
 use md5::{Digest, Md5};
@@ -18,7 +18,7 @@ use crate::s3::attributes::Attributes;
 use crate::s3::caller::Caller;
 use crate::s3::checksums::{self, Algorithm, StoredChecksum, show_checksum};
 use crate::s3::conditions::precondition;
-use crate::s3::encryption::{CustomerKey, ShownEncryption, StoredEncryption, customer_key};
+use crate::s3::encryption::customer_key;
 use crate::s3::put::hex;
 use crate::s3::{S3Gateway, errors, now_ms, strong, written_version};
 
@@ -46,7 +46,10 @@ impl S3Gateway {
             Some(done) => self.completed_attributes(bucket.id, &key, done).await?,
             None => Attributes::decode(&upload.attributes)?,
         };
-        let encryption = self.check_key(&bucket, &attributes, customer_key!(input)?.as_ref()).await?;
+        let customer = customer_key!(input)?;
+        let key_of_parts =
+            self.key_of_parts(&bucket, attributes.encryption.clone(), customer.as_ref()).await?;
+        let encryption = key_of_parts.shown();
         let (etag, attributes) = match &upload.completed {
             Some(done) => (done.etag.clone(), attributes),
             None => self.assemble(bucket.id, &key, (&upload, attributes), &named, &input).await?,
@@ -90,21 +93,6 @@ impl S3Gateway {
         output.ssekms_key_id = encryption.key;
         output.bucket_key_enabled = encryption.bucket_key;
         Ok(S3Response::with_headers(output, headers))
-    }
-
-    /// What is shown of an upload's encryption. The customer's key must be the right one, but may be left out where the
-    /// client asked for no checksum: S3 needs it for that only.
-    async fn check_key(
-        &self,
-        bucket: &Bucket,
-        attributes: &Attributes,
-        customer: Option<&CustomerKey>,
-    ) -> S3Result<ShownEncryption> {
-        let declared = attributes.planned.is_some_and(|planned| planned.declared);
-        match (&attributes.encryption, customer) {
-            (Some(StoredEncryption::Customer { .. }), None) if !declared => Ok(ShownEncryption::default()),
-            (stored, customer) => Ok(self.key_of_parts(bucket, stored.clone(), customer).await?.shown()),
-        }
     }
 
     /// The attributes of the version that an upload was completed to, while it is there.
