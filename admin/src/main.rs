@@ -57,6 +57,12 @@ enum Noun {
     /// Deleting what nothing refers to.
     #[command(subcommand)]
     Gc(commands::gc::Verb),
+    /// What buckets' lifecycle rules say.
+    #[command(subcommand)]
+    Lifecycle(commands::lifecycle::Verb),
+    /// Lists of buckets' objects, written into other buckets.
+    #[command(subcommand)]
+    Inventory(commands::inventory::Verb),
     /// Checks that every reference has its chunk, every chunk its shards, and that quotas agree with what is stored.
     Doctor(commands::doctor::Arguments),
     /// Operators' keys (offline).
@@ -91,6 +97,8 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
         Noun::Group(verb) => commands::group::run(verb, &client()?, output).await,
         Noun::Repair(verb) => commands::repair::run(verb, &client()?, output).await,
         Noun::Gc(verb) => commands::gc::run(verb, &client()?, output).await,
+        Noun::Lifecycle(verb) => commands::lifecycle::run(verb, &client()?, output).await,
+        Noun::Inventory(verb) => commands::inventory::run(verb, &client()?, output).await,
         Noun::Doctor(arguments) => commands::doctor::run(arguments, &client()?, output).await,
         Noun::Operator(verb) => commands::operator::run(verb, output),
         Noun::Map(verb) => commands::map::run(verb, output),

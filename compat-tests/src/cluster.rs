@@ -12,14 +12,25 @@ use crate::{Credentials, binary};
 #[derive(Debug)]
 pub struct LocalCluster {
     data_dir: PathBuf,
+    /// The gateway's database; `None`: SQLite in its folder.
+    database: Option<String>,
     _temporary: TempDir,
 }
 
 impl LocalCluster {
     /// Starts a gateway and `nodes` nodes and waits until they serve.
     pub fn up(nodes: usize) -> Result<Self> {
+        Self::up_with(nodes, None)
+    }
+
+    /// Like [`Self::up`], with the catalog in the database at this URL.
+    pub fn up_on(nodes: usize, database: &str) -> Result<Self> {
+        Self::up_with(nodes, Some(database.to_owned()))
+    }
+
+    fn up_with(nodes: usize, database: Option<String>) -> Result<Self> {
         let temporary = tempfile::tempdir()?;
-        let cluster = Self { data_dir: temporary.path().join("cluster"), _temporary: temporary };
+        let cluster = Self { data_dir: temporary.path().join("cluster"), database, _temporary: temporary };
         cluster.script(&["up", "--nodes", &nodes.to_string()])?;
         Ok(cluster)
     }
@@ -86,6 +97,7 @@ impl LocalCluster {
             .arg("--data-dir")
             .arg(&self.data_dir)
             .env("DATAMESH_BIN_DIR", binaries)
+            .envs(self.database.iter().map(|url| ("DATAMESH_DATABASE_URL", url)))
             .stdin(Stdio::null())
             .output()
             .context("starting deploy/local-cluster")?;

@@ -14,6 +14,8 @@ pub mod instance;
 pub mod inventory;
 pub mod jobs;
 pub mod lifecycle;
+pub mod request_metrics;
 pub mod retrieve;
 pub mod s3;
+pub mod watched;
 pub mod website;

@@ -217,10 +217,42 @@ fn operators_administer_a_gateway_from_the_command_line() {
     assert_eq!(admin_json(&data_dir, &["repair", "run"])["complete"], true);
     assert_eq!(admin_json(&data_dir, &["repair", "status"])["groups_below_target"], 0);
     assert_eq!(admin_json(&data_dir, &["gc", "run", "--grace", "0s"])["chunks_remaining"], 0);
+    assert_eq!(admin_json(&data_dir, &["lifecycle", "run"])["expired"], 0);
+    assert_eq!(admin_json(&data_dir, &["inventory", "run"])["written"], 0);
+    let missing = admin(&data_dir, &["inventory", "run", "no-such-bucket"]);
+    assert_eq!(missing.status.code(), Some(2), "{missing:?}");
     let report = admin_json(&data_dir, &["doctor"]);
     assert_eq!((&report["healthy"], &report["findings_total"]), (&true.into(), &0.into()), "{report}");
     let table = admin(&data_dir, &["user", "list"]);
     assert!(String::from_utf8(table.stdout).unwrap().contains("a@example.org"));
+}
+
+#[test]
+fn operators_replace_the_key_encryption_key_while_the_gateway_runs() {
+    let temporary = TempDir::new().unwrap();
+    let data_dir = temporary.path().join("data");
+    let gateway = Gateway::dev(&data_dir);
+    admin_json(&data_dir, &["user", "create", "a@example.org", "--plan", "free"]);
+    let keys = |role: &str| {
+        let keys = admin_json(&data_dir, &["kek", "status"])["keys"].as_array().unwrap().clone();
+        keys.into_iter().filter(|key| key["role"] == role).collect::<Vec<_>>()
+    };
+    let first = keys("sealing").remove(0);
+    assert!(first["secrets"].as_u64().unwrap() >= 2, "{first}");
+    let added = admin_json(&data_dir, &["kek", "add"])["id"].clone();
+    assert_eq!(keys("next")[0]["id"], added);
+    let resealed = admin_json(&data_dir, &["kek", "rotate"])["resealed"].as_u64();
+    assert_eq!(resealed, first["secrets"].as_u64());
+    assert_eq!((&keys("sealing")[0]["id"], &keys("old")[0]["id"]), (&added, &first["id"]));
+    let retired = admin_json(&data_dir, &["kek", "retire"])["retired"].clone();
+    assert_eq!(retired, serde_json::json!([first["id"]]));
+    assert_eq!(gateway.terminate(), Some(0));
+
+    // What was sealed is read with the new key alone, also by the next process.
+    let _gateway = Gateway::dev(&data_dir);
+    assert_eq!(keys("sealing").len(), 1);
+    assert_eq!(keys("old").len(), 0);
+    assert_eq!(admin_json(&data_dir, &["doctor"])["healthy"], true);
 }
 
 #[test]
@@ -237,6 +269,15 @@ fn the_admin_listener_answers_nobody_without_the_token() {
         ("GET", "/v1/users/x/keys"),
         ("POST", "/v1/users/x/keys"),
         ("DELETE", "/v1/keys/x"),
+        ("PUT", "/v1/keys/x/policy"),
+        ("GET", "/v1/users/x/encryption-keys"),
+        ("POST", "/v1/users/x/encryption-keys"),
+        ("GET", "/v1/kek"),
+        ("POST", "/v1/kek/add"),
+        ("POST", "/v1/kek/rotate"),
+        ("POST", "/v1/kek/retire"),
+        ("POST", "/v1/lifecycle"),
+        ("POST", "/v1/inventories"),
         ("GET", "/v1/nodes"),
         ("GET", "/v1/groups"),
         ("GET", "/v1/repair"),

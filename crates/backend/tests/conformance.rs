@@ -170,13 +170,14 @@ async fn a_real_mesh_of_eight_hosts_keeps_the_contract_with_half_of_them_gone() 
     let dir = tempfile::tempdir().unwrap();
     let (storage, gateway) = loopback_mesh(dir.path()).await;
     let directory = Arc::new(MemoryDirectory::new());
-    let cluster = Cluster::new(
-        Arc::new(gateway.clone()),
-        directory,
-        auth(),
-        gateway.map_changes(),
-        ClusterConfig::default(),
-    );
+    // However busy the disk is: a healthy backend is to store every piece.
+    let patience = std::time::Duration::from_mins(1);
+    let config = ClusterConfig {
+        write_straggler_timeout: patience,
+        request_timeout: patience,
+        ..ClusterConfig::default()
+    };
+    let cluster = Cluster::new(Arc::new(gateway.clone()), directory, auth(), gateway.map_changes(), config);
     cluster.ensure_groups().await.unwrap();
     let backend: Arc<dyn Backend> = Arc::new(MeshBackend::new(cluster));
     backend_conformance(backend.clone()).await;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use datamesh_db::{Engine, Tx, Value};
 use datamesh_types::{ChunkId, DomainId, Location, SealedId};
 
-use crate::rows::{hex, json_rows};
+use crate::rows::json_rows;
 use crate::{Catalog, CatalogError};
 
 /// A chunk's row number. Never used again.
@@ -34,7 +34,7 @@ impl Catalog {
         chunks: &[ChunkId],
         now_ms: u64,
     ) -> Result<Vec<Option<KnownChunk>>, CatalogError> {
-        let ids: Vec<[String; 1]> = chunks.iter().map(|chunk| [hex(&chunk.0)]).collect();
+        let ids: Vec<[String; 1]> = chunks.iter().map(|chunk| [hex::encode(chunk.0)]).collect();
         let params = [domain.into(), backend.into(), json_rows(&ids)?];
         let mut found = self
             .db
@@ -126,12 +126,20 @@ pub(crate) async fn insert(
     let rows: Vec<_> = chunks
         .values()
         .map(|new| {
-            let missing = (!new.missing.is_empty()).then(|| hex(new.missing));
+            let missing = (!new.missing.is_empty()).then(|| hex::encode(new.missing));
             let Location { group, sealed, sealed_len } = new.location;
-            (hex(&new.chunk.0), new.len, group.0, hex(&sealed.0), sealed_len, missing, new.count)
+            (
+                hex::encode(new.chunk.0),
+                new.len,
+                group.0,
+                hex::encode(sealed.0),
+                sealed_len,
+                missing,
+                new.count,
+            )
         })
         .collect();
-    let params = [hex(&domain.0).into(), backend.into(), json_rows(&rows)?];
+    let params = [hex::encode(domain.0).into(), backend.into(), json_rows(&rows)?];
     let stored = tx.query(INSERT, &params).await?;
     stored.iter().map(|row| Ok((ChunkId(row.bytes(1)?), (row.int(0)?, SealedId(row.bytes(2)?))))).collect()
 }

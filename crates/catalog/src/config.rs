@@ -43,11 +43,13 @@ pub enum ConfigKind {
     RequestPayment = 13,
     /// Transfer acceleration.
     Accelerate = 14,
+    /// Which requests are counted.
+    Metrics = 15,
 }
 
 impl ConfigKind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Acl,
         Self::Policy,
         Self::PublicAccessBlock,
@@ -63,6 +65,7 @@ impl ConfigKind {
         Self::Inventory,
         Self::RequestPayment,
         Self::Accelerate,
+        Self::Metrics,
     ];
 
     const fn code(self) -> i64 {

@@ -6,7 +6,7 @@ use datamesh_db::{Row, Tx, Value};
 use datamesh_types::{GroupId, Location, SealedId};
 
 use crate::chunk::dereference;
-use crate::rows::{hex, json_rows};
+use crate::rows::json_rows;
 use crate::{Catalog, CatalogError, segment};
 
 /// A garbage row's number.
@@ -104,7 +104,7 @@ impl Catalog {
     /// between writing and committing, if they are old.
     pub async fn unknown_locations(&self, locations: &[Location]) -> Result<Vec<Location>, CatalogError> {
         let rows: Vec<_> =
-            locations.iter().map(|location| (location.group.0, hex(&location.sealed.0))).collect();
+            locations.iter().map(|location| (location.group.0, hex::encode(location.sealed.0))).collect();
         let params = [json_rows(&rows)?];
         let known = self
             .db
@@ -129,7 +129,7 @@ const INSERT_ROWS: &str = "INSERT INTO garbage (backend, placement, sealed, seal
 pub(crate) async fn insert(tx: &mut Tx, backend: &str, locations: &[Location]) -> Result<(), CatalogError> {
     let rows: Vec<_> = locations
         .iter()
-        .map(|location| (backend, location.group.0, hex(&location.sealed.0), location.sealed_len))
+        .map(|location| (backend, location.group.0, hex::encode(location.sealed.0), location.sealed_len))
         .collect();
     tx.execute(INSERT_ROWS, &[json_rows(&rows)?]).await?;
     Ok(())
@@ -210,7 +210,7 @@ async fn collect_chunks(tx: &mut Tx, before_ms: u64, limit: usize) -> Result<u64
     }
     let mut rows = Vec::with_capacity(deleted.len());
     for row in &deleted {
-        rows.push((row.text(0)?, row.int(1)?, hex(row.blob(2)?), row.int(3)?));
+        rows.push((row.text(0)?, row.int(1)?, hex::encode(row.blob(2)?), row.int(3)?));
     }
     let rows = json_rows(&rows)?;
     tx.execute(INSERT_ROWS, std::slice::from_ref(&rows)).await?;
@@ -226,7 +226,7 @@ async fn discard_healed(tx: &mut Tx) -> Result<(), CatalogError> {
     let mut rows = Vec::new();
     let healed = tx.query(DELETE, &[]).await?;
     for row in &healed {
-        rows.push((row.text(0)?, row.int(1)?, hex(row.blob(2)?), row.int(3)?));
+        rows.push((row.text(0)?, row.int(1)?, hex::encode(row.blob(2)?), row.int(3)?));
     }
     if !rows.is_empty() {
         tx.execute(INSERT_ROWS, &[json_rows(&rows)?]).await?;

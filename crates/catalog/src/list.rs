@@ -77,7 +77,7 @@ pub(crate) struct ListCost {
 pub(crate) const ROWS_AFTER_SEEK: usize = 2;
 
 /// From `$2` to below `$3`, both keys.
-const FROM: &str = "SELECT key, size, modified_ms, etag, storage_class, owner FROM version
+pub(crate) const FROM: &str = "SELECT key, size, modified_ms, etag, storage_class, owner FROM version
      WHERE bucket = $1 AND listed = 1 AND key >= $2 AND key < $3 ORDER BY key LIMIT $4";
 
 pub(crate) async fn list(tx: &mut Tx, query: &ListQuery) -> Result<(ListPage, ListCost), CatalogError> {

@@ -6,6 +6,7 @@ use datamesh_db::{Row, Tx};
 use datamesh_types::AccountId;
 
 use crate::list::{KeyWalk, ROWS_AFTER_SEEK};
+use crate::meta::owner_from_row;
 use crate::{BucketId, Catalog, CatalogError, VersionId};
 
 /// Which versions to list.
@@ -86,6 +87,9 @@ macro_rules! select {
     };
 }
 
+/// From `$2` to below `$3`, both keys.
+pub(crate) const FROM: &str = select!("key >= $2 AND key < $3 ORDER BY key, sequence DESC LIMIT $4");
+
 /// A page as it grows.
 struct Pager<'a> {
     query: &'a VersionListQuery,
@@ -110,7 +114,6 @@ enum Step {
 
 async fn list(tx: &mut Tx, query: &VersionListQuery) -> Result<VersionPage, CatalogError> {
     const REST: &str = select!("key = $2 AND sequence < $3 ORDER BY sequence DESC LIMIT $4");
-    const FROM: &str = select!("key >= $2 AND key < $3 ORDER BY key, sequence DESC LIMIT $4");
     let Some(mut pager) = Pager::new(tx, query).await? else { return Ok(VersionPage::default()) };
     let mut rows_wanted = if query.delimiter.is_empty() { usize::MAX } else { 64 };
     loop {
@@ -213,7 +216,7 @@ impl<'a> Pager<'a> {
             modified_ms: row.uint(5)?,
             etag: row.text(6)?.to_owned(),
             storage_class: row.text(7)?.to_owned(),
-            owner: row.opt_blob(8)?.map(|_| row.bytes(8)).transpose()?.map(AccountId),
+            owner: owner_from_row(row, 8)?,
             key: key.clone(),
         });
         self.rest = Some((key.clone(), sequence));

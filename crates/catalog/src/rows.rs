@@ -10,12 +10,3 @@ use crate::CatalogError;
 pub(crate) fn json_rows<T: Serialize>(rows: &[T]) -> Result<Value, CatalogError> {
     serde_json::to_string(rows).map(Value::Text).map_err(|_| CatalogError::Corrupt { what: "parameter" })
 }
-
-/// Bytes as hexadecimal text.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}

@@ -85,8 +85,7 @@ pub(crate) fn start_in_background(shared: &Arc<Shared>, requests: &mpsc::WeakSen
     });
     match thread {
         Ok(thread) => {
-            let earlier =
-                shared.compactor.lock().unwrap_or_else(PoisonError::into_inner).replace(thread);
+            let earlier = shared.compactor.lock().unwrap_or_else(PoisonError::into_inner).replace(thread);
             if let Some(earlier) = earlier {
                 // It has said that it is done, and only has to return.
                 let _ = earlier.join();

@@ -167,6 +167,7 @@ mod tests {
 
     fn ended() -> Ended {
         Ended {
+            received_len: 0,
             status: 200,
             error: None,
             version: Some("v".into()),

@@ -1,17 +1,16 @@
 //! Server access logging: a line for each request to a bucket that wants it, gathered into objects of another bucket.
 //!
 //! As in S3, delivery is best effort: lines wait in memory for the next flush, those of a gateway that dies are
-//! lost, and beyond [`PENDING_LEN_MAX`] they are dropped and counted. A bucket without logging costs its requests one
-//! look into a map, and nothing while no bucket logs at all.
+//! lost, and beyond [`PENDING_LEN_MAX`] they are dropped and counted.
 
 mod line;
 mod target;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use datamesh_catalog::{BucketId, Catalog, ConfigKind};
+use datamesh_catalog::{Catalog, ConfigKind};
 use tokio_util::sync::CancellationToken;
 
 pub use line::Asked;
@@ -19,15 +18,12 @@ pub use target::{KeyFormat, Logging};
 
 use crate::jobs::JobError;
 use crate::s3::{S3Gateway, now_ms};
+use crate::watched::{REFRESH_INTERVAL, WatchedBuckets};
 
 /// How much of all buckets' lines may wait, in bytes.
 const PENDING_LEN_MAX: usize = 16 << 20;
 /// The most of one object of lines.
 const OBJECT_LEN_MAX: usize = 4 << 20;
-/// How soon every gateway knows of a changed configuration.
-const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
-/// Buckets per query.
-const PAGE: usize = 1000;
 
 /// A bucket whose requests are logged.
 #[derive(Debug)]
@@ -43,15 +39,22 @@ pub struct Source {
 }
 
 /// The log of one gateway. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct AccessLog {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
-    sources: RwLock<Arc<HashMap<String, Arc<Source>>>>,
+    sources: WatchedBuckets<Source>,
     pending: Mutex<Pending>,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        let sources = WatchedBuckets::new(ConfigKind::Logging);
+        Self { inner: Arc::new(Inner { sources, pending: Mutex::default() }) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -63,8 +66,7 @@ struct Pending {
 impl AccessLog {
     /// The bucket of that name, if its requests are logged.
     pub fn source(&self, bucket: &str) -> Option<Arc<Source>> {
-        let sources = self.inner.sources.read().unwrap_or_else(PoisonError::into_inner);
-        if sources.is_empty() { None } else { sources.get(bucket).cloned() }
+        self.inner.sources.get(bucket)
     }
 
     /// Adds a line, which ends in a line break.
@@ -84,29 +86,15 @@ impl AccessLog {
 
     /// Reads anew which buckets are logged.
     pub async fn refresh(&self, catalog: &Catalog) -> Result<(), JobError> {
-        let mut sources = HashMap::new();
-        let mut after = BucketId(0);
-        loop {
-            let buckets = catalog.buckets_configured(ConfigKind::Logging, after, PAGE).await?;
-            let Some(last) = buckets.last() else { break };
-            after = last.id;
-            for bucket in buckets {
-                let Some(stored) = catalog.bucket_config(bucket.id, ConfigKind::Logging).await? else {
-                    continue;
-                };
-                let logging = serde_json::from_str(&stored)
-                    .map_err(|source| JobError::Configuration { bucket: bucket.name.clone(), source })?;
-                let source = Source {
-                    bucket: bucket.name.clone(),
-                    owner: bucket.account.to_string(),
-                    region: bucket.region,
-                    logging,
-                };
-                sources.insert(bucket.name, Arc::new(source));
-            }
-        }
-        *self.inner.sources.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sources);
-        Ok(())
+        self.inner
+            .sources
+            .refresh(catalog, |bucket, logging| Source {
+                bucket: bucket.name.clone(),
+                owner: bucket.account.to_string(),
+                region: bucket.region.clone(),
+                logging,
+            })
+            .await
     }
 
     /// Writes what waits to the target buckets. What can't be written is dropped and counted: its bucket is gone,

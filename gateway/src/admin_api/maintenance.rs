@@ -1,4 +1,4 @@
-//! Garbage collection and the doctor.
+//! Jobs on demand, and the doctor.
 
 use std::convert::Infallible;
 
@@ -16,7 +16,8 @@ use tokio::sync::mpsc;
 use super::error::parse;
 use super::{AdminState, ApiError};
 use crate::doctor::Doctor;
-use crate::jobs::GarbageReport;
+use crate::jobs::{GarbageReport, LifecycleReport};
+use crate::s3::now_ms;
 
 /// Findings that wait for a slow reader.
 const FINDINGS_QUEUED: usize = 64;
@@ -34,6 +35,37 @@ pub(super) async fn collect(
 ) -> Result<Json<GarbageReport>, ApiError> {
     let request: Collect = parse(&body)?;
     Ok(Json(state.jobs.collect(request.grace.map(TimeSpan::duration)).await?))
+}
+
+/// Applies the lifecycle rules.
+pub(super) async fn age(State(state): State<AdminState>) -> Result<Json<LifecycleReport>, ApiError> {
+    Ok(Json(state.jobs.age_now().await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Inventories {
+    #[serde(default)]
+    bucket: Option<String>,
+    #[serde(default)]
+    id: Option<String>,
+}
+
+/// Writes what is due, or the inventories of one bucket whether due or not.
+pub(super) async fn write_inventories(
+    State(state): State<AdminState>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let written = match parse(&body)? {
+        Inventories { bucket: None, id: Some(_) } => {
+            return Err(ApiError::Invalid { message: "an id needs a bucket".to_owned() });
+        }
+        Inventories { bucket: None, id: None } => state.jobs.write_due_inventories().await?,
+        Inventories { bucket: Some(bucket), id } => {
+            state.jobs.write_inventories_of(&bucket, id.as_deref(), now_ms()).await?
+        }
+    };
+    Ok(Json(json!({ "written": written })))
 }
 
 #[derive(Deserialize)]

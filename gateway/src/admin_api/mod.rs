@@ -74,6 +74,8 @@ fn router(state: AdminState) -> Router {
         .route("/v1/groups", get(cluster::groups))
         .route("/v1/repair", get(cluster::repair_status).post(cluster::repair))
         .route("/v1/gc", post(maintenance::collect))
+        .route("/v1/lifecycle", post(maintenance::age))
+        .route("/v1/inventories", post(maintenance::write_inventories))
         .route("/v1/doctor", post(maintenance::doctor))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)

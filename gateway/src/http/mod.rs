@@ -15,6 +15,7 @@ mod server;
 mod tls;
 
 pub(crate) use request::DOCUMENT_LEN_MAX;
+pub(crate) use request::status_class;
 pub use request::{Ended, Observer, Peer, RequestTrace, Respond};
 pub use server::{HttpConfig, Server};
 pub use tls::{TlsError, load_tls};

@@ -178,6 +178,7 @@ impl Drop for RequestTrace {
                 status: answer.status.as_u16(),
                 error: answer.error,
                 version: answer.version,
+                received_len: *self.received_len.get_mut(),
                 answer_len: *self.sent_len.get_mut(),
                 total: self.start.elapsed(),
                 turnaround: answer.turnaround,
@@ -195,6 +196,8 @@ pub struct Ended {
     pub error: Option<String>,
     /// The version that the answer names.
     pub version: Option<String>,
+    /// Bytes of the request's body, as sent.
+    pub received_len: u64,
     /// Bytes of the answer's body.
     pub answer_len: u64,
     /// From the request's headers to the end of the answer.
@@ -389,7 +392,7 @@ fn finish(
     let operation = trace.operation().to_owned();
     metrics::histogram!("datamesh_s3_request_seconds", "operation" => operation.clone()).record(seconds);
     metrics::counter!(
-        "datamesh_s3_requests_total", "operation" => operation, "status" => status_class(status)
+        "datamesh_s3_requests_total", "operation" => operation, "status" => status_class(status.as_u16())
     )
     .increment(1);
     let cause = trace.cause.get().map(String::as_str);
@@ -411,8 +414,9 @@ fn finish(
     response
 }
 
-fn status_class(status: StatusCode) -> &'static str {
-    match status.as_u16() {
+/// The hundred that a status is of.
+pub fn status_class(status: u16) -> &'static str {
+    match status {
         ..300 => "2xx",
         300..400 => "3xx",
         400..500 => "4xx",

@@ -29,6 +29,7 @@ use crate::events::{AddressPolicy, Webhooks};
 use crate::http;
 use crate::ingest::Ingest;
 use crate::jobs::Jobs;
+use crate::request_metrics::RequestMetrics;
 use crate::retrieve::{Retrieve, RetrieveConfig};
 use crate::s3::{ConfigCache, S3Gateway, ServiceConfig, service};
 use crate::website::WebsiteService;
@@ -106,6 +107,7 @@ impl Instance {
             ),
             webhooks,
             access_log: access_log.clone(),
+            request_metrics: RequestMetrics::default(),
             region: config.region.clone(),
         };
         let jobs = Jobs::new(gateway.clone(), holdings.clone(), config.jobs.clone());
@@ -120,6 +122,7 @@ impl Instance {
         tasks.spawn(admin_api::serve(listeners.admin, state, stop.clone()));
         let interval = config.jobs.access_log_interval.duration();
         tasks.spawn(access_log.run(gateway.clone(), interval, stop.clone()));
+        tasks.spawn(gateway.request_metrics.clone().run(gateway.catalog.clone(), stop.clone()));
         let (stop_s3, s3_tasks) = (CancellationToken::new(), TaskTracker::new());
         let s3 = service(
             gateway.clone(),

@@ -12,6 +12,8 @@ use crate::s3::S3Gateway;
 
 /// Buckets and versions per query.
 const PAGE: usize = 1000;
+/// The file that says which files an inventory has.
+const MANIFEST: &str = "manifest.json";
 /// Lines of one file.
 const ROWS_MAX: usize = 100_000;
 
@@ -25,6 +27,11 @@ struct Written {
 impl Jobs {
     pub(super) async fn leased_inventory(&self) -> Result<(), JobError> {
         self.under_lease("inventory", self.write_inventories(now_ms())).await.map(drop)
+    }
+
+    /// Writes every inventory that is due now: waits for those that another gateway writes.
+    pub async fn write_due_inventories(&self) -> Result<u64, JobError> {
+        self.when_leased("inventory", self.write_inventories(now_ms())).await
     }
 
     /// Writes every inventory that is due at `now_ms`; how many were. One that fails is logged and tried again.
@@ -49,6 +56,32 @@ impl Jobs {
         }
     }
 
+    /// Writes the inventories of a bucket, or the one of that id, as of now: also those whose period has been
+    /// written, and disabled ones. How many were written.
+    ///
+    /// # Errors
+    /// [`JobError::NoInventory`] when there is none; the first that fails ends it.
+    pub async fn write_inventories_of(
+        &self,
+        bucket: &str,
+        id: Option<&str>,
+        now_ms: u64,
+    ) -> Result<u64, JobError> {
+        let none = || JobError::NoInventory { bucket: bucket.to_owned() };
+        let source = self.inner.catalog.bucket(bucket).await?.ok_or_else(none)?;
+        let mut inventories = self.inventories(&source).await?.inventories;
+        inventories.retain(|inventory| id.is_none_or(|id| inventory.id == id));
+        if inventories.is_empty() {
+            return Err(none());
+        }
+        for inventory in &inventories {
+            let target = self.inventory_target(&source, inventory).await?;
+            let folder = inventory.folder(&source.name, now_ms);
+            self.write_inventory(&source, &target, inventory, &folder, now_ms).await?;
+        }
+        Ok(inventories.len() as u64)
+    }
+
     async fn inventories(&self, bucket: &Bucket) -> Result<Inventories, JobError> {
         let stored = self.inner.catalog.bucket_config(bucket.id, ConfigKind::Inventory).await?;
         let Some(stored) = stored else { return Ok(Inventories::default()) };
@@ -65,24 +98,38 @@ impl Jobs {
         if !inventory.enabled {
             return Ok(false);
         }
-        let catalog = &self.inner.catalog;
-        let target = catalog.bucket(&inventory.target).await?;
-        // It may have been deleted, and made again by somebody else.
-        let Some(target) = target.filter(|target| target.account == source.account) else {
-            return Err(JobError::NoTarget { bucket: inventory.target.clone() });
-        };
+        let target = self.inventory_target(source, inventory).await?;
         let folder = inventory.folder(&source.name, inventory.frequency.period_ms(now_ms));
-        let manifest = format!("{folder}manifest.json");
-        if catalog.version(target.id, manifest.as_bytes(), None).await?.is_some() {
+        let manifest = format!("{folder}{MANIFEST}");
+        if self.inner.catalog.version(target.id, manifest.as_bytes(), None).await?.is_some() {
             return Ok(false);
         }
-        let files = self.write_files(source, &target, inventory).await?;
-        let document = describe(source, &target, inventory, &files, now_ms).to_string();
-        let checksum = hex(&Md5::digest(document.as_bytes()));
-        self.put(&target, format!("{folder}manifest.checksum"), checksum.into(), "text/plain").await?;
-        // Last: it says that all of it is there.
-        self.put(&target, manifest, document.into(), "application/json").await?;
+        self.write_inventory(source, &target, inventory, &folder, now_ms).await?;
         Ok(true)
+    }
+
+    async fn inventory_target(&self, source: &Bucket, inventory: &Inventory) -> Result<Bucket, JobError> {
+        let target = self.inner.catalog.bucket(&inventory.target).await?;
+        // It may have been deleted, and made again by somebody else.
+        target
+            .filter(|target| target.account == source.account)
+            .ok_or_else(|| JobError::NoTarget { bucket: inventory.target.clone() })
+    }
+
+    async fn write_inventory(
+        &self,
+        source: &Bucket,
+        target: &Bucket,
+        inventory: &Inventory,
+        folder: &str,
+        now_ms: u64,
+    ) -> Result<(), JobError> {
+        let files = self.write_files(source, target, inventory).await?;
+        let document = describe(source, target, inventory, &files, now_ms).to_string();
+        let checksum = hex::encode(Md5::digest(document.as_bytes()));
+        self.put(target, format!("{folder}manifest.checksum"), checksum.into(), "text/plain").await?;
+        // Last: it says that all of it is there.
+        self.put(target, format!("{folder}{MANIFEST}"), document.into(), "application/json").await
     }
 
     async fn write_files(
@@ -129,7 +176,7 @@ impl Jobs {
         let bytes = file.finish()?;
         let unique = datamesh_types::SealedId::random();
         let key = format!("{}data/{unique}.csv.gz", inventory.place(&source.name));
-        let written = Written { key: key.clone(), len: bytes.len(), md5: hex(&Md5::digest(&bytes)) };
+        let written = Written { key: key.clone(), len: bytes.len(), md5: hex::encode(Md5::digest(&bytes)) };
         self.put(target, key, bytes.into(), "application/gzip").await?;
         Ok(written)
     }
@@ -156,13 +203,5 @@ fn describe(
         "fileFormat": "CSV",
         "fileSchema": inventory.schema(),
         "files": files.iter().map(file).collect::<Vec<_>>(),
-    })
-}
-
-fn hex(digest: &[u8]) -> String {
-    use std::fmt::Write as _;
-    digest.iter().fold(String::with_capacity(32), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
     })
 }

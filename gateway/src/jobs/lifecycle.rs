@@ -58,6 +58,11 @@ impl Jobs {
         self.under_lease("lifecycle", self.age(now_ms())).await.map(drop)
     }
 
+    /// One pass over everything, now: waits for a pass that another gateway runs.
+    pub async fn age_now(&self) -> Result<LifecycleReport, JobError> {
+        self.when_leased("lifecycle", self.age(now_ms())).await
+    }
+
     /// One pass over everything, as if it were `now_ms`.
     pub async fn age(&self, now_ms: u64) -> Result<LifecycleReport, JobError> {
         let _turn = self.inner.ageing.lock().await;

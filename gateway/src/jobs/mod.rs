@@ -68,6 +68,12 @@ pub enum JobError {
         /// The bucket.
         bucket: String,
     },
+    /// There is no such inventory.
+    #[error("bucket {bucket:?} has no such inventory")]
+    NoInventory {
+        /// The bucket.
+        bucket: String,
+    },
     /// An object could not be written.
     #[error("could not write an object: {source}")]
     Deposit {

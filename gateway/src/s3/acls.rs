@@ -171,7 +171,10 @@ impl S3Gateway {
         };
         // The writer says who else may use what is its own.
         let own = VersionMeta { owner: foreign(writer), ..VersionMeta::NONE };
-        self.gate(caller, bucket).await?.check(Action::PutObjectAcl, About::Stored(key, &own))?;
+        let gate = self.gate(caller, bucket).await?;
+        if !gate.is_anonymous_by_list() {
+            gate.check(Action::PutObjectAcl, About::Stored(key, &own))?;
+        }
         self.check_public(bucket, &acl).await?;
         Ok(NewAccess { owner: foreign(owner), acl: stored(&acl, owner)? })
     }

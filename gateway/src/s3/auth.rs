@@ -17,6 +17,7 @@ use super::post::FormIdentity;
 use super::{errors, now_ms};
 use crate::access_log::{AccessLog, Asked};
 use crate::http::RequestTrace;
+use crate::request_metrics::RequestMetrics;
 
 /// Finds the secret that a signature is checked with.
 pub(super) struct Auth {
@@ -84,6 +85,7 @@ fn session_token<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<Cow<'a, str
 pub(super) struct Access {
     pub accounts: Accounts,
     pub access_log: AccessLog,
+    pub request_metrics: RequestMetrics,
 }
 
 #[async_trait]
@@ -112,44 +114,59 @@ impl S3Access for Access {
 }
 
 impl Access {
-    /// Has the request logged when it is over, if its bucket wants that.
+    /// Has the request counted and logged when it is over, if its bucket wants that.
     fn observe(&self, cx: &mut S3AccessContext<'_>, identity: &Identity) {
-        let bucket = cx.s3_path().get_bucket_name();
-        let Some(source) = bucket.and_then(|bucket| self.access_log.source(bucket)) else { return };
+        let Some(bucket) = cx.s3_path().get_bucket_name() else { return };
+        let (counted, source) = (self.request_metrics.bucket(bucket), self.access_log.source(bucket));
+        if counted.is_none() && source.is_none() {
+            return;
+        }
         let Some(trace) = cx.extensions_mut().get::<Arc<RequestTrace>>().cloned() else { return };
-        let header = |name: &str| {
-            let value = cx.headers().get(name).and_then(|value| value.to_str().ok());
-            value.map(str::to_owned)
-        };
-        let query = |name: &str| {
-            let query = cx.uri().query().unwrap_or_default();
-            let mut pairs = form_urlencoded::parse(query.as_bytes());
-            pairs.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
-        };
-        let sent_len = header("x-amz-decoded-content-length").or_else(|| header("content-length"));
-        let asked = Asked {
-            at_ms: now_ms(),
-            address: trace.peer().address,
-            encrypted: trace.peer().encrypted,
-            requester: match identity {
-                Identity::Anonymous => None,
-                Identity::Key(key) | Identity::Session { key, .. } => Some(key.account.to_string()),
-            },
-            request: trace.id().to_owned(),
-            operation: cx.s3_op().name().to_owned(),
-            method: cx.method().to_string(),
-            target: cx.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
-            key: cx.s3_path().get_object_key().map(str::to_owned),
-            version: query("versionId"),
-            referer: header("referer"),
-            agent: header("user-agent"),
-            host: header("host"),
-            presigned: query("X-Amz-Signature").is_some(),
-            sent_len: sent_len.and_then(|len| len.parse().ok()).filter(|len| *len > 0),
-        };
+        let operation = cx.s3_op().name().to_owned();
+        let key = cx.s3_path().get_object_key().map(str::to_owned);
+        let line = source.map(|source| (source, asked(cx, identity, &trace)));
         let log = self.access_log.clone();
         trace.observe(Box::new(move |ended| {
-            log.add(&source, &asked.line(&source.owner, &source.bucket, &ended));
+            if let Some(counted) = counted {
+                counted.count(&operation, key.as_deref(), &ended);
+            }
+            if let Some((source, asked)) = line {
+                log.add(&source, &asked.line(&source.owner, &source.bucket, &ended));
+            }
         }));
+    }
+}
+
+/// What a log says of a request.
+fn asked(cx: &S3AccessContext<'_>, identity: &Identity, trace: &RequestTrace) -> Asked {
+    let header = |name: &str| {
+        let value = cx.headers().get(name).and_then(|value| value.to_str().ok());
+        value.map(str::to_owned)
+    };
+    let query = |name: &str| {
+        let query = cx.uri().query().unwrap_or_default();
+        let mut pairs = form_urlencoded::parse(query.as_bytes());
+        pairs.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+    };
+    let sent_len = header("x-amz-decoded-content-length").or_else(|| header("content-length"));
+    Asked {
+        at_ms: now_ms(),
+        address: trace.peer().address,
+        encrypted: trace.peer().encrypted,
+        requester: match identity {
+            Identity::Anonymous => None,
+            Identity::Key(key) | Identity::Session { key, .. } => Some(key.account.to_string()),
+        },
+        request: trace.id().to_owned(),
+        operation: cx.s3_op().name().to_owned(),
+        method: cx.method().to_string(),
+        target: cx.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
+        key: cx.s3_path().get_object_key().map(str::to_owned),
+        version: query("versionId"),
+        referer: header("referer"),
+        agent: header("user-agent"),
+        host: header("host"),
+        presigned: query("X-Amz-Signature").is_some(),
+        sent_len: sent_len.and_then(|len| len.parse().ok()).filter(|len| *len > 0),
     }
 }

@@ -82,6 +82,11 @@ impl Gate<'_> {
         Ok(decide(self.asked(action, about, &self.facts(tags, None)), self.rules(), object))
     }
 
+    /// Whether nobody in particular asks and no policy says what such callers may: what they may, the lists say.
+    pub(super) fn is_anonymous_by_list(&self) -> bool {
+        self.caller.account().is_none() && self.policy.is_none()
+    }
+
     /// What to say of a key where nothing is: that there is nothing, to those who could list it.
     pub(super) fn allows_to_miss(&self, action: Action, key: &str) -> bool {
         let (facts, listing) = (self.facts(None, None), self.facts(None, Some(key)));

@@ -1,6 +1,5 @@
 //! The inventory configurations of a bucket.
 
-use datamesh_catalog::{Bucket, ConfigKind};
 use datamesh_policy::Action;
 use http::StatusCode;
 use s3s::dto::{
@@ -14,12 +13,10 @@ use s3s::dto::{
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
 use super::caller::Caller;
+use super::named_configs::{check_id, find};
 use super::{S3Gateway, errors};
 use crate::inventory::{Field, Frequency, Included, Inventories, Inventory};
 
-/// S3 allows 1,000; all of them are kept in one document.
-const INVENTORIES_MAX: usize = 100;
-const ID_LEN_MAX: usize = 64;
 const ARN: &str = "arn:aws:s3:::";
 
 impl S3Gateway {
@@ -35,24 +32,14 @@ impl S3Gateway {
         let inventory = parse(&input.id, input.inventory_configuration)?;
         let target = self.catalog.bucket(&inventory.target).await.map_err(errors::catalog)?;
         if target.is_none_or(|target| target.account != bucket.account) {
-            return Err(refusal(
-                "InvalidS3DestinationBucket",
-                StatusCode::BAD_REQUEST,
+            let mut error = S3Error::with_message(
+                S3ErrorCode::Custom("InvalidS3DestinationBucket".into()),
                 "The destination must be a bucket of the same account.",
-            ));
+            );
+            error.set_status_code(StatusCode::BAD_REQUEST);
+            return Err(error);
         }
-        let mut inventories = self.inventories(&bucket).await?;
-        inventories.inventories.retain(|known| known.id != inventory.id);
-        if inventories.inventories.len() >= INVENTORIES_MAX {
-            return Err(refusal(
-                "TooManyConfigurations",
-                StatusCode::BAD_REQUEST,
-                "The bucket has as many inventories as it may have.",
-            ));
-        }
-        inventories.inventories.push(inventory);
-        inventories.inventories.sort_by(|left, right| left.id.cmp(&right.id));
-        self.set_config(&bucket, ConfigKind::Inventory, Some(&inventories)).await?;
+        self.add_named_config::<Inventories>(&bucket, inventory).await?;
         Ok(S3Response::new(PutBucketInventoryConfigurationOutput::default()))
     }
 
@@ -65,9 +52,8 @@ impl S3Gateway {
         let expected_owner = input.expected_bucket_owner.as_deref();
         let bucket =
             self.bucket(&caller, &input.bucket, Action::GetInventoryConfiguration, expected_owner).await?;
-        let inventories = self.inventories(&bucket).await?.inventories;
-        let inventory = inventories.iter().find(|inventory| inventory.id == input.id);
-        let inventory_configuration = Some(show(inventory.ok_or_else(none)?));
+        let inventories = self.named_configs::<Inventories>(&bucket).await?;
+        let inventory_configuration = Some(show(find(&*inventories, &input.id)?));
         Ok(S3Response::new(GetBucketInventoryConfigurationOutput { inventory_configuration }))
     }
 
@@ -80,7 +66,8 @@ impl S3Gateway {
         let expected_owner = input.expected_bucket_owner.as_deref();
         let bucket =
             self.bucket(&caller, &input.bucket, Action::GetInventoryConfiguration, expected_owner).await?;
-        let listed: Vec<_> = self.inventories(&bucket).await?.inventories.iter().map(show).collect();
+        let inventories = self.named_configs::<Inventories>(&bucket).await?;
+        let listed: Vec<_> = inventories.inventories.iter().map(show).collect();
         Ok(S3Response::new(ListBucketInventoryConfigurationsOutput {
             inventory_configuration_list: (!listed.is_empty()).then_some(listed),
             is_truncated: Some(false),
@@ -97,42 +84,13 @@ impl S3Gateway {
         let expected_owner = input.expected_bucket_owner.as_deref();
         let bucket =
             self.bucket(&caller, &input.bucket, Action::PutInventoryConfiguration, expected_owner).await?;
-        let mut inventories = self.inventories(&bucket).await?;
-        let before = inventories.inventories.len();
-        inventories.inventories.retain(|inventory| inventory.id != input.id);
-        if inventories.inventories.len() == before {
-            return Err(none());
-        }
-        let left = (!inventories.inventories.is_empty()).then_some(&inventories);
-        self.set_config(&bucket, ConfigKind::Inventory, left).await?;
+        self.remove_named_config::<Inventories>(&bucket, &input.id).await?;
         Ok(S3Response::new(DeleteBucketInventoryConfigurationOutput::default()))
     }
-
-    async fn inventories(&self, bucket: &Bucket) -> S3Result<Inventories> {
-        let inventories = self.config::<Inventories>(bucket, ConfigKind::Inventory).await?;
-        Ok(inventories.map(|inventories| Inventories::clone(&inventories)).unwrap_or_default())
-    }
-}
-
-fn none() -> S3Error {
-    refusal("NoSuchConfiguration", StatusCode::NOT_FOUND, "The specified configuration does not exist.")
-}
-
-/// An error that the protocol library has no name for.
-fn refusal(code: &'static str, status: StatusCode, message: &'static str) -> S3Error {
-    let mut error = S3Error::with_message(S3ErrorCode::Custom(code.into()), message);
-    error.set_status_code(status);
-    error
 }
 
 fn parse(id: &str, document: InventoryConfiguration) -> S3Result<Inventory> {
-    let is_id = |id: &str| {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        (1..=ID_LEN_MAX).contains(&id.len()) && id.bytes().all(allowed)
-    };
-    if document.id != id || !is_id(id) {
-        return Err(s3_error!(InvalidArgument, "The inventory configuration's id is invalid"));
-    }
+    check_id(id, &document.id)?;
     let destination = document.destination.s3_bucket_destination;
     if destination.format.as_str() != InventoryFormat::CSV {
         return Err(s3_error!(NotImplemented, "Inventories are written as CSV only."));

@@ -32,6 +32,7 @@ mod lock;
 mod locking;
 mod logging;
 mod multipart;
+mod named_configs;
 mod notification;
 mod objects;
 mod owners;
@@ -41,6 +42,7 @@ mod post;
 mod public_access;
 mod put;
 mod ranges;
+mod request_metrics;
 mod restore;
 mod service;
 mod tagging;
@@ -62,6 +64,7 @@ use s3s::{S3Result, s3_error};
 use crate::access_log::AccessLog;
 use crate::events::Webhooks;
 use crate::ingest::{Destination, Ingest};
+use crate::request_metrics::RequestMetrics;
 use crate::retrieve::Retrieve;
 
 pub use classes::{StorageClasses, StorageClassesError, Tier};
@@ -95,6 +98,8 @@ pub struct S3Gateway {
     pub webhooks: Webhooks,
     /// Knows which buckets' requests are logged.
     pub access_log: AccessLog,
+    /// Knows which buckets' requests are counted.
+    pub request_metrics: RequestMetrics,
     /// The region that buckets are in.
     pub region: String,
 }

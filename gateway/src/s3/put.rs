@@ -166,11 +166,6 @@ pub(super) fn declared_len(content_length: Option<i64>) -> S3Result<BodyLen> {
     u64::try_from(len).map(BodyLen::Exactly).map_err(|_| s3_error!(InvalidArgument))
 }
 
-/// A digest in lower-case hexadecimal digits.
-pub(super) fn hex(md5: [u8; 16]) -> String {
-    format!("{:032x}", u128::from_be_bytes(md5))
-}
-
 /// Refuses what would silently not happen: protection that the client asks for must not be ignored.
 fn check_supported(input: &PutObjectInput) -> S3Result<()> {
     if input.write_offset_bytes.is_some() {

@@ -42,11 +42,11 @@ pub fn service(gateway: S3Gateway, config: ServiceConfig) -> Endpoint {
     protocol.post_object_max_file_size = DOCUMENT_LEN_MAX;
     protocol.form_max_fields_size = DOCUMENT_LEN_MAX as usize;
     let accounts = gateway.accounts.clone();
-    let access_log = gateway.access_log.clone();
+    let (access_log, request_metrics) = (gateway.access_log.clone(), gateway.request_metrics.clone());
     let mut builder = S3ServiceBuilder::new(gateway.clone());
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(protocol))));
     builder.set_auth(Auth { accounts: accounts.clone() });
-    builder.set_access(Access { accounts: accounts.clone(), access_log });
+    builder.set_access(Access { accounts: accounts.clone(), access_log, request_metrics });
     builder.set_route(TokenService { accounts });
     let hosts = VirtualHosts { domains: config.domains };
     if !hosts.domains.is_empty() {
@@ -93,6 +93,8 @@ operations! {
     delete_bucket_inventory_configuration:
         DeleteBucketInventoryConfigurationInput => DeleteBucketInventoryConfigurationOutput,
     delete_bucket_lifecycle: DeleteBucketLifecycleInput => DeleteBucketLifecycleOutput,
+    delete_bucket_metrics_configuration:
+        DeleteBucketMetricsConfigurationInput => DeleteBucketMetricsConfigurationOutput,
     delete_bucket_ownership_controls:
         DeleteBucketOwnershipControlsInput => DeleteBucketOwnershipControlsOutput,
     delete_bucket_policy: DeleteBucketPolicyInput => DeleteBucketPolicyOutput,
@@ -165,6 +167,8 @@ operations! {
     put_bucket_lifecycle_configuration:
         PutBucketLifecycleConfigurationInput => PutBucketLifecycleConfigurationOutput,
     put_bucket_logging: PutBucketLoggingInput => PutBucketLoggingOutput,
+    put_bucket_metrics_configuration:
+        PutBucketMetricsConfigurationInput => PutBucketMetricsConfigurationOutput,
     put_bucket_notification_configuration:
         PutBucketNotificationConfigurationInput => PutBucketNotificationConfigurationOutput,
     put_bucket_ownership_controls: PutBucketOwnershipControlsInput => PutBucketOwnershipControlsOutput,

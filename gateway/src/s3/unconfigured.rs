@@ -8,16 +8,15 @@ use http::StatusCode;
 use s3s::dto::{
     DeleteBucketReplicationInput, DeleteBucketReplicationOutput, GetBucketAnalyticsConfigurationInput,
     GetBucketAnalyticsConfigurationOutput, GetBucketIntelligentTieringConfigurationInput,
-    GetBucketIntelligentTieringConfigurationOutput, GetBucketMetricsConfigurationInput,
-    GetBucketMetricsConfigurationOutput, GetBucketReplicationInput, GetBucketReplicationOutput,
+    GetBucketIntelligentTieringConfigurationOutput, GetBucketReplicationInput, GetBucketReplicationOutput,
     ListBucketAnalyticsConfigurationsInput, ListBucketAnalyticsConfigurationsOutput,
     ListBucketIntelligentTieringConfigurationsInput, ListBucketIntelligentTieringConfigurationsOutput,
-    ListBucketMetricsConfigurationsInput, ListBucketMetricsConfigurationsOutput,
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
 use super::S3Gateway;
 use super::caller::Caller;
+use super::named_configs::no_configuration;
 
 /// An answer about a bucket, once the bucket is there and its owner asks.
 macro_rules! about_bucket {
@@ -57,15 +56,6 @@ about_bucket! {
             is_truncated: Some(false),
             ..ListBucketIntelligentTieringConfigurationsOutput::default()
         });
-    get_bucket_metrics_configuration:
-        GetBucketMetricsConfigurationInput => GetBucketMetricsConfigurationOutput by GetMetricsConfiguration =
-        |_bucket| Err(no_configuration());
-    list_bucket_metrics_configurations:
-        ListBucketMetricsConfigurationsInput => ListBucketMetricsConfigurationsOutput by GetMetricsConfiguration =
-        |_bucket| Ok(ListBucketMetricsConfigurationsOutput {
-            is_truncated: Some(false),
-            ..ListBucketMetricsConfigurationsOutput::default()
-        });
     delete_bucket_replication: DeleteBucketReplicationInput => DeleteBucketReplicationOutput by PutReplicationConfiguration =
         |_bucket| Ok(DeleteBucketReplicationOutput::default());
 }
@@ -75,8 +65,4 @@ pub(super) fn none(code: &'static str, message: &'static str) -> S3Error {
     let mut error = S3Error::with_message(S3ErrorCode::Custom(code.into()), message);
     error.set_status_code(StatusCode::NOT_FOUND);
     error
-}
-
-fn no_configuration() -> S3Error {
-    none("NoSuchConfiguration", "The specified configuration does not exist.")
 }

@@ -76,6 +76,23 @@ impl Client {
         self.send_hashed(method, target, headers, body, &sha256(body)).await
     }
 
+    /// Sends without a signature.
+    pub async fn send_unsigned(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Reply {
+        let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nhost: {}\r\n{lines}content-length: {}\r\nconnection: close\r\n\r\n",
+            self.address,
+            body.len()
+        );
+        exchange(self.address, &[head.as_bytes(), body].concat()).await
+    }
+
     /// Sends with the given `x-amz-content-sha256`.
     pub async fn send_hashed(
         &self,

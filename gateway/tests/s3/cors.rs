@@ -1,16 +1,7 @@
 //! Requests of pages of other origins.
 
-use crate::client::{Client, Reply, exchange};
+use crate::client::{Client, Reply};
 use crate::service::Service;
-
-async fn unsigned(client: &Client, method: &str, target: &str, headers: &[(&str, &str)]) -> Reply {
-    let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let head = format!(
-        "{method} {target} HTTP/1.1\r\nhost: {}\r\n{lines}content-length: 0\r\nconnection: close\r\n\r\n",
-        client.address
-    );
-    exchange(client.address, head.as_bytes()).await
-}
 
 async fn set(client: &Client, rules: &str) -> Reply {
     let document = format!("<CORSConfiguration>{rules}</CORSConfiguration>");
@@ -30,14 +21,19 @@ async fn a_preflight_is_answered_by_the_buckets_rules() {
     let service = Service::start().await;
     let client = &service.client;
     let get = ("access-control-request-method", "GET");
-    unsigned(client, "OPTIONS", "/bucket/key", &[]).await.expect_error(400, "BadRequest");
-    unsigned(client, "OPTIONS", "/bucket/key", &[ORIGIN, get]).await.expect_error(403, "AccessForbidden");
+    client.send_unsigned("OPTIONS", "/bucket/key", &[], b"").await.expect_error(400, "BadRequest");
+    client
+        .send_unsigned("OPTIONS", "/bucket/key", &[ORIGIN, get], b"")
+        .await
+        .expect_error(403, "AccessForbidden");
     set(client, RULES).await.expect(200);
 
     let put = ("access-control-request-method", "PUT");
     let asked = ("access-control-request-headers", "X-Amz-Date, x-amz-acl");
-    let told =
-        unsigned(client, "OPTIONS", "/bucket/key?X-Amz-Signature=0", &[ORIGIN, put, asked]).await.expect(200);
+    let told = client
+        .send_unsigned("OPTIONS", "/bucket/key?X-Amz-Signature=0", &[ORIGIN, put, asked], b"")
+        .await
+        .expect(200);
     for (name, value) in [
         (ALLOWED, "https://a.example"),
         ("access-control-allow-methods", "GET, PUT"),
@@ -50,21 +46,27 @@ async fn a_preflight_is_answered_by_the_buckets_rules() {
     }
     assert!(told.header("vary").unwrap().contains("Origin"));
     assert!(told.header("x-amz-request-id").is_some());
-    let any = unsigned(client, "OPTIONS", "/bucket", &[("origin", "http://b.test"), get]).await.expect(200);
+    let any = client
+        .send_unsigned("OPTIONS", "/bucket", &[("origin", "http://b.test"), get], b"")
+        .await
+        .expect(200);
     assert_eq!((any.header(ALLOWED), any.header("access-control-allow-credentials")), (Some("*"), None));
 
     let foreign = ("origin", "http://b.test");
     let secret = ("access-control-request-headers", "authorization");
     for headers in [&[foreign, put][..], &[ORIGIN, put, secret]] {
-        let refused = unsigned(client, "OPTIONS", "/bucket/key", headers).await;
+        let refused = client.send_unsigned("OPTIONS", "/bucket/key", headers, b"").await;
         assert_eq!(refused.header(ALLOWED), None);
         refused.expect_error(403, "AccessForbidden");
     }
     for headers in [&[ORIGIN][..], &[get]] {
-        unsigned(client, "OPTIONS", "/bucket/key", headers).await.expect_error(400, "BadRequest");
+        client.send_unsigned("OPTIONS", "/bucket/key", headers, b"").await.expect_error(400, "BadRequest");
     }
-    unsigned(client, "OPTIONS", "/missing/key", &[ORIGIN, get]).await.expect_error(404, "NoSuchBucket");
-    unsigned(client, "OPTIONS", "/", &[ORIGIN, get]).await.expect_error(400, "BadRequest");
+    client
+        .send_unsigned("OPTIONS", "/missing/key", &[ORIGIN, get], b"")
+        .await
+        .expect_error(404, "NoSuchBucket");
+    client.send_unsigned("OPTIONS", "/", &[ORIGIN, get], b"").await.expect_error(400, "BadRequest");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,7 +81,7 @@ async fn every_answer_to_a_page_tells_it_what_it_may_see() {
     assert_eq!(told.header(ALLOWED), Some("https://a.example"));
     assert_eq!(told.body, b"body");
     // Errors, too: a page that may not see them can't tell them from a broken network.
-    let refused = unsigned(client, "GET", "/bucket/key", &[ORIGIN]).await.expect(403);
+    let refused = client.send_unsigned("GET", "/bucket/key", &[ORIGIN], b"").await.expect(403);
     assert_eq!(refused.header(ALLOWED), Some("https://a.example"));
     let virtual_host = [ORIGIN, ("host", "bucket.s3.test")];
     let told = client.send("GET", "/key", &virtual_host, b"").await.expect(200);

@@ -7,7 +7,7 @@ use md5::{Digest, Md5};
 use time::macros::format_description;
 use time::{Duration, OffsetDateTime};
 
-use crate::client::{Client, REGION, Reply, exchange};
+use crate::client::{Client, REGION, Reply};
 use crate::service::{SECRET, Service, noise};
 
 const BOUNDARY: &str = "----form-of-the-tests";
@@ -36,13 +36,8 @@ fn form(fields: &Fields, filename: &str, file: &[u8], after: &str) -> Vec<u8> {
 }
 
 async fn post_raw(client: &Client, path: &str, body: &[u8]) -> Reply {
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: multipart/form-data; boundary={BOUNDARY}\r\n\
-         content-length: {}\r\nconnection: close\r\n\r\n",
-        client.address,
-        body.len()
-    );
-    exchange(client.address, &[head.as_bytes(), body].concat()).await
+    let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
+    client.send_unsigned("POST", path, &[("content-type", &content_type)], body).await
 }
 
 async fn post(client: &Client, fields: &Fields, file: &[u8]) -> Reply {
@@ -237,4 +232,24 @@ async fn fields_become_headers_but_none_that_changes_the_operation() {
         .expect_error(400, "MalformedXML");
     let digest = [("key", "k"), ("x-amz-checksum-crc32", "AAAAAA==")];
     post(client, &signed(&digest), b"file").await.expect_error(400, "BadDigest");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_form_without_a_signature_writes_where_a_list_lets_everybody_write() {
+    let service = Service::start().await;
+    let client = &service.client;
+    let form = form(&fields(&[("key", "by-form"), ("acl", "public-read")]), "photo.jpg", b"file", "");
+    let open = [("x-amz-acl", "public-read-write")];
+    client.send("PUT", "/open", &open, b"").await.expect(200);
+    post_raw(client, "/open", &form).await.expect(204);
+    assert_eq!(client.get("/open/by-form").await.expect(200).body, b"file");
+    assert_eq!(client.send_unsigned("GET", "/open/by-form", &[], b"").await.expect(200).body, b"file");
+    post_raw(client, "/bucket", &form).await.expect_error(403, "AccessDenied");
+    client.get("/bucket/by-form").await.expect_error(404, "NoSuchKey");
+    // A policy that lets everybody write does not let them say who may read.
+    client.put("/policed", b"").await.expect(200);
+    let policy = r#"{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "s3:PutObject",
+        "Resource": "arn:aws:s3:::policed/*"}}"#;
+    client.put("/policed?policy", policy.as_bytes()).await.expect(204);
+    post_raw(client, "/policed", &form).await.expect_error(403, "AccessDenied");
 }

@@ -1,19 +1,8 @@
 //! Access control lists, object ownership and public access blocks, through HTTP.
 
-use crate::client::{Client, Reply, exchange};
 use crate::service::Service;
 
 const ALL_USERS: &str = "http://acs.amazonaws.com/groups/global/AllUsers";
-
-/// A request without a signature.
-pub async fn anonymous(client: &Client, method: &str, target: &str, body: &[u8]) -> Reply {
-    let host = client.address;
-    let len = body.len();
-    let head = format!(
-        "{method} {target} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len}\r\nconnection: close\r\n\r\n"
-    );
-    exchange(client.address, &[head.as_bytes(), body].concat()).await
-}
 
 fn document(owner: &str, grants: &str) -> String {
     format!(
@@ -36,11 +25,11 @@ async fn canned_lists_open_a_bucket_and_an_object_separately() {
     client.send("PUT", "/bucket?acl", &[("x-amz-acl", "public-read-write")], b"").await.expect(200);
     client.put("/bucket/private", b"secret").await.expect(200);
     client.send("PUT", "/bucket/public", &[("x-amz-acl", "public-read")], b"open").await.expect(200);
-    anonymous(client, "GET", "/bucket", b"").await.expect(200);
-    anonymous(client, "GET", "/bucket/private", b"").await.expect_error(403, "AccessDenied");
-    assert_eq!(anonymous(client, "GET", "/bucket/public", b"").await.expect(200).body, b"open");
-    anonymous(client, "GET", "/bucket/none", b"").await.expect_error(404, "NoSuchKey");
-    anonymous(client, "PUT", "/bucket/anon", b"x").await.expect(200);
+    client.send_unsigned("GET", "/bucket", &[], b"").await.expect(200);
+    client.send_unsigned("GET", "/bucket/private", &[], b"").await.expect_error(403, "AccessDenied");
+    assert_eq!(client.send_unsigned("GET", "/bucket/public", &[], b"").await.expect(200).body, b"open");
+    client.send_unsigned("GET", "/bucket/none", &[], b"").await.expect_error(404, "NoSuchKey");
+    client.send_unsigned("PUT", "/bucket/anon", &[], b"x").await.expect(200);
     other.put("/bucket/private", b"overwritten").await.expect(200);
     // Whoever wrote it owns it now, and the bucket's owner cannot read it.
     client.get("/bucket/private").await.expect_error(403, "AccessDenied");
@@ -48,9 +37,9 @@ async fn canned_lists_open_a_bucket_and_an_object_separately() {
     client.delete("/bucket/private").await.expect(204);
     other.get("/bucket?policy").await.expect_error(403, "AccessDenied");
     client.send("PUT", "/bucket?acl", &[("x-amz-acl", "private")], b"").await.expect(200);
-    anonymous(client, "PUT", "/bucket/anon", b"x").await.expect_error(403, "AccessDenied");
-    anonymous(client, "GET", "/bucket/none", b"").await.expect_error(403, "AccessDenied");
-    assert_eq!(anonymous(client, "GET", "/bucket/public", b"").await.expect(200).body, b"open");
+    client.send_unsigned("PUT", "/bucket/anon", &[], b"x").await.expect_error(403, "AccessDenied");
+    client.send_unsigned("GET", "/bucket/none", &[], b"").await.expect_error(403, "AccessDenied");
+    assert_eq!(client.send_unsigned("GET", "/bucket/public", &[], b"").await.expect(200).body, b"open");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,9 +115,9 @@ async fn with_ownership_enforced_lists_are_off() {
     refused.expect_error(400, "InvalidBucketAclWithObjectOwnership");
     client.send("PUT", "/bucket?acl", &[("x-amz-acl", "private")], b"").await.expect(200);
     client.send("PUT", "/bucket/open", &[("x-amz-acl", "public-read")], b"x").await.expect(200);
-    anonymous(client, "GET", "/bucket/open", b"").await.expect(200);
+    client.send_unsigned("GET", "/bucket/open", &[], b"").await.expect(200);
     client.put("/bucket?ownershipControls", enforced).await.expect(200);
-    anonymous(client, "GET", "/bucket/open", b"").await.expect_error(403, "AccessDenied");
+    client.send_unsigned("GET", "/bucket/open", &[], b"").await.expect_error(403, "AccessDenied");
     let private = [("x-amz-acl", "private")];
     let refused = client.send("PUT", "/bucket/key", &private, b"x").await;
     refused.expect_error(400, "AccessControlListNotSupported");
@@ -137,7 +126,7 @@ async fn with_ownership_enforced_lists_are_off() {
     let refused = client.send("PUT", "/bucket?acl", &private, b"").await;
     refused.expect_error(400, "AccessControlListNotSupported");
     client.delete("/bucket?ownershipControls").await.expect(204);
-    anonymous(client, "GET", "/bucket/open", b"").await.expect(200);
+    client.send_unsigned("GET", "/bucket/open", &[], b"").await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,12 +142,12 @@ async fn a_public_access_block_refuses_and_voids_public_lists() {
     client.send("PUT", "/bucket?acl", &public, b"").await.expect_error(403, "AccessDenied");
     client.send("PUT", "/bucket/key", &public, b"x").await.expect_error(403, "AccessDenied");
     client.get("/bucket/key").await.expect_error(404, "NoSuchKey");
-    anonymous(client, "GET", "/bucket/open", b"").await.expect(200);
+    client.send_unsigned("GET", "/bucket/open", &[], b"").await.expect(200);
     client.put("/bucket?publicAccessBlock", block("IgnorePublicAcls").as_bytes()).await.expect(200);
-    anonymous(client, "GET", "/bucket/open", b"").await.expect_error(403, "AccessDenied");
+    client.send_unsigned("GET", "/bucket/open", &[], b"").await.expect_error(403, "AccessDenied");
     let shown = client.get("/bucket?publicAccessBlock").await.expect(200);
     assert_eq!(shown.element("IgnorePublicAcls").as_deref(), Some("true"));
     assert_eq!(shown.element("BlockPublicAcls").as_deref(), Some("false"));
     client.delete("/bucket?publicAccessBlock").await.expect(204);
-    anonymous(client, "GET", "/bucket/open", b"").await.expect(200);
+    client.send_unsigned("GET", "/bucket/open", &[], b"").await.expect(200);
 }

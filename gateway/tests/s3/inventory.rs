@@ -2,6 +2,8 @@
 
 use std::io::Read as _;
 
+use datamesh_gateway::jobs::JobError;
+
 use crate::client::Client;
 use crate::service::Service;
 
@@ -69,6 +71,25 @@ async fn an_inventory_lists_what_is_there_once_a_period() {
     assert_eq!(service.jobs.write_inventories(NOW_MS + DAY_MS).await.unwrap(), 1, "a new day, the same week");
     let next = lines(client, "/lists/p/bucket/daily/2023-11-15T00-00Z/manifest.json").await;
     assert_eq!(next.len(), 1);
+}
+
+#[tokio::test]
+async fn an_inventory_on_demand_waits_for_no_period() {
+    let service = Service::start().await;
+    let client = &service.client;
+    client.put("/lists", b"").await.expect(200);
+    client.put("/bucket/a", b"1").await.expect(200);
+    configure(client, "one", &configuration("one", "Current", "Weekly", "")).await;
+    configure(client, "two", &configuration("two", "Current", "Weekly", "")).await;
+    assert_eq!(service.jobs.write_inventories(NOW_MS).await.unwrap(), 2);
+    assert_eq!(service.jobs.write_inventories_of("bucket", Some("one"), NOW_MS).await.unwrap(), 1);
+    assert_eq!(lines(client, "/lists/p/bucket/one/2023-11-14T22-13Z/manifest.json").await.len(), 1);
+    client.get("/lists/p/bucket/two/2023-11-14T22-13Z/manifest.json").await.expect(404);
+    assert_eq!(service.jobs.write_inventories_of("bucket", None, NOW_MS).await.unwrap(), 2);
+    for (bucket, id) in [("bucket", Some("three")), ("lists", None), ("missing", None)] {
+        let error = service.jobs.write_inventories_of(bucket, id, NOW_MS).await.unwrap_err();
+        assert!(matches!(error, JobError::NoInventory { .. }), "{bucket} {id:?}: {error}");
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 use datamesh_accounts::NewSession;
 
 use crate::client::{Client, Reply};
-use crate::grants::anonymous;
 use crate::service::{SECRET, Service};
 
 fn statement(effect: &str, principal: &str, action: &str, resource: &str, condition: &str) -> String {
@@ -28,7 +27,7 @@ async fn a_policy_opens_what_it_names_and_nothing_else() {
     let open = statement("Allow", "\"*\"", "\"s3:GetObject\"", "bucket/public/*", "{}");
     set(client, &open).await.expect(204);
     assert_eq!(client.get("/bucket?policy").await.expect(200).text(), open);
-    let get = async |target: &str| anonymous(client, "GET", target, b"").await;
+    let get = async |target: &str| client.send_unsigned("GET", target, &[], b"").await;
     assert_eq!(get("/bucket/public/a").await.expect(200).body, b"public/a");
     // Keys are texts: dots lead nowhere, and what is decoded is decoded once, for the policy and the storage alike.
     assert_eq!(get("/bucket/public/%2e%2e/private/a").await.expect(200).body, b"public/../private/a");
@@ -47,7 +46,7 @@ async fn a_policy_opens_what_it_names_and_nothing_else() {
         get(target).await.expect_error(403, "AccessDenied");
     }
     assert_eq!(get("/bucket/publi%63/a").await.expect(200).body, b"public/a");
-    anonymous(client, "PUT", "/bucket/public/a", b"x").await.expect_error(403, "AccessDenied");
+    client.send_unsigned("PUT", "/bucket/public/a", &[], b"x").await.expect_error(403, "AccessDenied");
     let status = client.get("/bucket?policyStatus").await.expect(200);
     assert_eq!(status.element("IsPublic").as_deref(), Some("true"));
     client.delete("/bucket?policy").await.expect(204);
@@ -118,7 +117,7 @@ async fn policies_that_are_not_understood_or_not_allowed_are_refused() {
     let service = Service::start().await;
     let client = &service.client;
     for policy in [
-        "".to_owned(),
+        String::new(),
         "{".to_owned(),
         statement("Allow", "\"*\"", "\"s3:Nothing\"", "bucket/*", "{}"),
         statement("Allow", "\"*\"", "\"s3:GetObject\"", "another/*", "{}"),
@@ -298,11 +297,6 @@ fn form_urlencoded_pair(text: &str) -> String {
 }
 
 async fn anonymous_form(client: &Client, form: &str) -> Reply {
-    let head = format!(
-        "POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\
-         connection: close\r\n\r\n{form}",
-        client.address,
-        form.len()
-    );
-    crate::client::exchange(client.address, head.as_bytes()).await
+    let form_type = [("content-type", "application/x-www-form-urlencoded")];
+    client.send_unsigned("POST", "/", &form_type, form.as_bytes()).await
 }

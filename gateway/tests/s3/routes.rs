@@ -32,6 +32,7 @@ const INVENTORY: &str = "<InventoryConfiguration><Destination><S3BucketDestinati
     <Schedule><Frequency>Daily</Frequency></Schedule></InventoryConfiguration>";
 const LOCK: &str =
     "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>";
+const METRICS: &str = "<MetricsConfiguration><Id>daily</Id></MetricsConfiguration>";
 const PAYER: &str = "<RequestPaymentConfiguration><Payer>BucketOwner</Payer></RequestPaymentConfiguration>";
 const VERSIONING: &str = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
 const ACL: &str = "<AccessControlPolicy xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><AccessControlList/></AccessControlPolicy>";
@@ -125,6 +126,7 @@ impl Place {
             "delete_bucket_encryption" => self.on_bucket("DELETE", "encryption", ""),
             "delete_bucket_inventory_configuration" => self.on_bucket("DELETE", "inventory&id=daily", ""),
             "delete_bucket_lifecycle" => self.on_bucket("DELETE", "lifecycle", ""),
+            "delete_bucket_metrics_configuration" => self.on_bucket("DELETE", "metrics&id=daily", ""),
             "delete_bucket_ownership_controls" => self.on_bucket("DELETE", "ownershipControls", ""),
             "delete_bucket_policy" => self.on_bucket("DELETE", "policy", ""),
             "delete_bucket_replication" => self.on_bucket("DELETE", "replication", ""),
@@ -141,6 +143,7 @@ impl Place {
             "put_bucket_inventory_configuration" => self.on_bucket("PUT", "inventory&id=daily", &inventory),
             "put_bucket_lifecycle_configuration" => self.on_bucket("PUT", "lifecycle", LIFECYCLE),
             "put_bucket_logging" => self.on_bucket("PUT", "logging", "<BucketLoggingStatus/>"),
+            "put_bucket_metrics_configuration" => self.on_bucket("PUT", "metrics&id=daily", METRICS),
             "put_bucket_notification_configuration" => {
                 self.on_bucket("PUT", "notification", "<NotificationConfiguration/>")
             }
@@ -238,7 +241,7 @@ async fn place(service: &Service, bucket: &str, operation: &str) -> Place {
     place.upload = begun.element("UploadId").unwrap();
     let part = format!("/{bucket}/up?partNumber=1&uploadId={}", place.upload);
     let part = client.put(&part, b"part").await.expect(200);
-    place.part_etag = part.header("etag").unwrap().to_owned();
+    part.header("etag").unwrap().clone_into(&mut place.part_etag);
     place
 }
 
@@ -292,12 +295,7 @@ impl Route {
     }
 
     async fn send_unsigned(&self, client: &Client) -> Reply {
-        let mut head = format!("{} {} HTTP/1.1\r\nhost: {}\r\n", self.method, self.target, client.address);
-        for (name, value) in &self.headers {
-            let _ = write!(head, "{name}: {value}\r\n");
-        }
-        let _ = write!(head, "content-length: {}\r\nconnection: close\r\n\r\n", self.body.len());
-        exchange(client.address, &[head.as_bytes(), self.body.as_bytes()].concat()).await
+        client.send_unsigned(self.method, &self.target, &self.headers(), self.body.as_bytes()).await
     }
 }
 

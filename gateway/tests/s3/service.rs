@@ -18,6 +18,7 @@ use datamesh_gateway::holdings::Holdings;
 use datamesh_gateway::http::{HttpConfig, Server};
 use datamesh_gateway::ingest::{Ingest, IngestConfig};
 use datamesh_gateway::jobs::Jobs;
+use datamesh_gateway::request_metrics::RequestMetrics;
 use datamesh_gateway::retrieve::{Backends, Retrieve, RetrieveConfig};
 use datamesh_gateway::s3::{ConfigCache, S3Gateway, ServiceConfig, StorageClasses, Tier, service};
 use datamesh_pipeline::ChunkerConfig;
@@ -29,6 +30,7 @@ use crate::client::{Client, REGION};
 
 /// The length of a day in lifecycle rules.
 pub const DAY_MS: u64 = 1_000_000;
+pub const CHUNK_LEN_MAX: usize = 64 << 10;
 pub const SECRET: &str = "a-secret-of-the-tests";
 
 pub struct Service {
@@ -122,7 +124,7 @@ impl Service {
         let classes = [tier("STANDARD", "main"), tier("STANDARD_IA", "main"), tier("GLACIER_IR", "cold")];
         let classes = StorageClasses::new(classes, &backends).unwrap();
         // Small chunks, so that small bodies have many.
-        let chunker = ChunkerConfig { min: 4 << 10, avg: 16 << 10, max: 64 << 10 };
+        let chunker = ChunkerConfig { min: 4 << 10, avg: 16 << 10, max: CHUNK_LEN_MAX };
         let ingest = IngestConfig { chunker, flush_entries: 16, ..IngestConfig::default() };
         // Webhooks of the tests listen here; 127.0.0.2 is forbidden all the same.
         let policy = AddressPolicy { allowed: vec!["127.0.0.1/32".parse().unwrap()] };
@@ -138,6 +140,7 @@ impl Service {
             keyring: keyring.clone(),
             webhooks,
             access_log: access_log.clone(),
+            request_metrics: RequestMetrics::default(),
             region: REGION.into(),
         };
         let jobs = JobsSection { lifecycle_day: TimeSpan::seconds(DAY_MS / 1000), ..JobsSection::default() };
@@ -162,7 +165,7 @@ impl Service {
         let (other, _) = clients.pop().unwrap();
         let (client, account) = clients.pop().unwrap();
         client.put("/bucket", b"").await.expect(200);
-        let _stop = stop.drop_guard();
+        let stopped = stop.drop_guard();
         Self {
             accounts,
             catalog,
@@ -175,7 +178,7 @@ impl Service {
             other,
             account,
             _dir: dir,
-            _stop,
+            _stop: stopped,
         }
     }
 }

@@ -8,7 +8,7 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::{Just, Strategy, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 
-use super::{Fixture, tick};
+use super::{Fixture, query_plan, tick};
 use crate::list::{ListCost, list};
 use crate::{CatalogError, DeleteCondition, DeleteVersion, ListPage, ListQuery};
 
@@ -128,7 +128,7 @@ async fn fill(fixture: &Fixture, keys_per_directory: usize) {
     for directory in 0..300 {
         let mut rows = String::from("[");
         for key in 0..keys_per_directory {
-            let key = crate::rows::hex(format!("dir-{directory:04}/{key:06}").as_bytes());
+            let key = hex::encode(format!("dir-{directory:04}/{key:06}").as_bytes());
             write!(rows, "{}[\"{key}\"]", if rows.len() > 1 { "," } else { "" }).unwrap();
         }
         rows.push(']');
@@ -165,23 +165,7 @@ async fn a_page_costs_the_same_in_a_small_and_a_large_bucket() {
 
 #[tokio::test]
 async fn a_listing_reads_a_covering_index() {
-    const EXPLAIN: &str = "EXPLAIN QUERY PLAN SELECT key, size, modified_ms, etag, storage_class FROM version
-         WHERE bucket = $1 AND listed = 1 AND key >= $2 AND key < $3 ORDER BY key LIMIT $4";
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite:{}", folder.path().join("plan.sqlite").display());
-    let db = datamesh_db::Db::open(&datamesh_db::DbConfig::new(url).create()).await.unwrap();
-    let fixture = Fixture::new(&db).await;
-    let plan = fixture
-        .db
-        .read(|tx| {
-            Box::pin(async move {
-                let params = [1_i64.into(), b"a".as_slice().into(), b"b".as_slice().into(), 10_i64.into()];
-                let rows = tx.query(EXPLAIN, &params).await?;
-                rows.iter().map(|row| Ok(row.text(3)?.to_owned())).collect::<Result<Vec<_>, CatalogError>>()
-            })
-        })
-        .await
-        .unwrap();
+    let plan = query_plan(crate::list::FROM).await;
     assert_eq!(plan, ["SEARCH version USING COVERING INDEX version_listed (bucket=? AND key>? AND key<?)"]);
 }
 

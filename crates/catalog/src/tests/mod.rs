@@ -285,3 +285,20 @@ impl Fixture {
         }
     }
 }
+
+/// What SQLite does for a query of bucket, first key, last key and limit.
+async fn query_plan(sql: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("plan.sqlite").display());
+    let db = Db::open(&datamesh_db::DbConfig::new(url).create()).await.unwrap();
+    let fixture = Fixture::new(&db).await;
+    let explain: &str = format!("EXPLAIN QUERY PLAN {sql}").leak();
+    let read = fixture.db.read(move |tx| {
+        Box::pin(async move {
+            let params = [1_i64.into(), b"a".as_slice().into(), b"b".as_slice().into(), 10_i64.into()];
+            let rows = tx.query(explain, &params).await?;
+            rows.iter().map(|row| Ok(row.text(3)?.to_owned())).collect::<Result<Vec<_>, CatalogError>>()
+        })
+    });
+    read.await.unwrap()
+}

@@ -7,8 +7,8 @@ use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 
-use super::Fixture;
-use crate::{CatalogError, ListedVersion, VersionId, VersionListQuery, Versioning};
+use super::{Fixture, query_plan};
+use crate::{ListedVersion, VersionId, VersionListQuery, Versioning};
 
 /// A version as a listing shows it: key, id, whether it is a delete marker, whether it is the latest.
 type Shown = (Vec<u8>, VersionId, bool, bool);
@@ -124,22 +124,6 @@ async fn pages_of_versions_join_to_what_a_sorted_list_gives() {
 
 #[tokio::test]
 async fn a_page_of_versions_is_one_range_of_the_index() {
-    const EXPLAIN: &str = "EXPLAIN QUERY PLAN SELECT key, sequence, null_version FROM version
-         WHERE bucket = $1 AND key >= $2 AND key < $3 ORDER BY key, sequence DESC LIMIT $4";
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite:{}", folder.path().join("plan.sqlite").display());
-    let db = datamesh_db::Db::open(&datamesh_db::DbConfig::new(url).create()).await.unwrap();
-    let fixture = Fixture::new(&db).await;
-    let plan = fixture
-        .db
-        .read(|tx| {
-            Box::pin(async move {
-                let params = [1_i64.into(), b"a".as_slice().into(), b"b".as_slice().into(), 10_i64.into()];
-                let rows = tx.query(EXPLAIN, &params).await?;
-                rows.iter().map(|row| Ok(row.text(3)?.to_owned())).collect::<Result<Vec<_>, CatalogError>>()
-            })
-        })
-        .await
-        .unwrap();
+    let plan = query_plan(crate::list_versions::FROM).await;
     assert_eq!(plan, ["SEARCH version USING INDEX version_of_key (bucket=? AND key>? AND key<?)"]);
 }

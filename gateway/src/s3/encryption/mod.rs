@@ -27,7 +27,6 @@ use s3s::dto::ServerSideEncryption;
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 use serde::{Deserialize, Serialize};
 
-use super::put::hex;
 use super::{S3Gateway, errors};
 
 use bucket::BucketEncryption;
@@ -84,8 +83,8 @@ impl VersionKey {
     /// The `ETag` of content with this MD5.
     pub fn etag(&self, md5: [u8; 16]) -> String {
         match self.stored {
-            Some(StoredEncryption::Customer { .. }) => hex(self.key.entity_tag(&md5)),
-            Some(StoredEncryption::Named { .. }) | None => hex(md5),
+            Some(StoredEncryption::Customer { .. }) => hex::encode(self.key.entity_tag(&md5)),
+            Some(StoredEncryption::Named { .. }) | None => hex::encode(md5),
         }
     }
 

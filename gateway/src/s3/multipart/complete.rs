@@ -19,7 +19,6 @@ use crate::s3::caller::Caller;
 use crate::s3::checksums::{self, Algorithm, StoredChecksum, show_checksum};
 use crate::s3::conditions::precondition;
 use crate::s3::encryption::customer_key;
-use crate::s3::put::hex;
 use crate::s3::{S3Gateway, errors, now_ms, strong, written_version};
 
 /// S3's limit on every part but the last, in bytes.
@@ -236,5 +235,5 @@ fn multipart_etag(parts: &[&Part]) -> S3Result<String> {
         let digest = u128::from_str_radix(&part.etag, 16).map_err(|error| s3_error!(error, InternalError))?;
         md5.update(digest.to_be_bytes());
     }
-    Ok(format!("{}-{}", hex(md5.finalize().into()), parts.len()))
+    Ok(format!("{}-{}", hex::encode(md5.finalize()), parts.len()))
 }

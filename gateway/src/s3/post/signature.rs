@@ -81,7 +81,7 @@ impl<'a> FormSignature<'a> {
         if signed > now + SKEW_MAX || signed < now - AGE_MAX {
             return Err(s3_error!(AccessDenied, "The form was signed too long ago, or in the future."));
         }
-        let tag = decode_hex(signature).ok_or_else(mismatch)?;
+        let tag = hex::decode(signature).map_err(|_| mismatch())?;
         Ok(Self { access_key, policy, tag, version: Version::Four { scope: [date, region, service] } })
     }
 
@@ -101,13 +101,6 @@ impl<'a> FormSignature<'a> {
         };
         hmac::verify(&key, self.policy.as_bytes(), &self.tag).map_err(|_| mismatch())
     }
-}
-
-fn decode_hex(digits: &str) -> Option<Vec<u8>> {
-    if !digits.is_ascii() || !digits.len().is_multiple_of(2) {
-        return None;
-    }
-    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect()
 }
 
 fn missing(field: &str) -> S3Error {
