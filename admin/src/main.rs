@@ -39,6 +39,12 @@ enum Noun {
     /// Access keys.
     #[command(subcommand)]
     Key(commands::key::Verb),
+    /// Plans: named sets of limits, in versions.
+    #[command(subcommand)]
+    Plan(commands::plan::Verb),
+    /// Limits and what is counted against them.
+    #[command(subcommand)]
+    Quota(commands::quota::Verb),
     /// Keys that objects are encrypted with by name.
     #[command(subcommand)]
     EncryptionKey(commands::encryption_key::Verb),
@@ -91,6 +97,8 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
     match &arguments.noun {
         Noun::User(verb) => commands::user::run(verb, &client()?, output).await,
         Noun::Key(verb) => commands::key::run(verb, &client()?, output).await,
+        Noun::Plan(verb) => commands::plan::run(verb, &client()?, output).await,
+        Noun::Quota(verb) => commands::quota::run(verb, &client()?, output).await,
         Noun::EncryptionKey(verb) => commands::encryption_key::run(verb, &client()?, output).await,
         Noun::Kek(verb) => commands::kek::run(verb, &client()?, output).await,
         Noun::Node(verb) => commands::node::run(verb, &client()?, output).await,

@@ -240,7 +240,7 @@ fn compare(
         pairs.entry(usage.account).or_default()[0] = (usage.bytes, usage.objects);
     }
     for usage in accounted {
-        pairs.entry(usage.account).or_default()[1] = (usage.bytes, usage.objects);
+        pairs.entry(usage.account).or_default()[1] = (usage.bytes.used, usage.objects.used);
     }
     let differing = pairs.into_iter().filter(|(_, [counted, accounted])| counted != accounted);
     let finding = |(account, [counted, accounted]): (AccountId, [(u64, u64); 2])| {

@@ -11,5 +11,7 @@ pub mod lifecycle;
 pub mod map;
 pub mod node;
 pub mod operator;
+pub mod plan;
+pub mod quota;
 pub mod repair;
 pub mod user;

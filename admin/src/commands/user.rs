@@ -1,6 +1,6 @@
 //! `user`: accounts and their limits.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use datamesh_types::ByteSize;
 use serde_json::{Map, Value, json};
 
@@ -26,6 +26,29 @@ pub enum Verb {
     List,
     /// Sets what an account may store. What is not named stays as it is.
     Limits(Limits),
+    /// Moves an account to another plan, or to another version of its plan. Its own limits stay.
+    Plan {
+        /// Its id or e-mail address.
+        user: String,
+        /// The plan.
+        #[arg(long)]
+        plan: String,
+        /// The version. Default: the newest.
+        #[arg(long)]
+        version: Option<u64>,
+    },
+    /// Suspends an account's access until the hold is lifted, or over. Takes effect within 5 s.
+    Hold(Hold),
+    /// Lists an account's holds, lifted ones too.
+    Holds {
+        /// Its id or e-mail address.
+        user: String,
+    },
+    /// Lifts a hold.
+    Lift {
+        /// The hold.
+        hold_id: String,
+    },
 }
 
 /// The arguments of `user limits`.
@@ -39,6 +62,66 @@ pub struct Limits {
     /// Number of objects.
     #[arg(long)]
     objects: Option<u64>,
+}
+
+/// What a hold suspends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Scope {
+    /// Writing; deleting too, under a legal hold.
+    Write,
+    /// Reading.
+    Read,
+    /// Everything.
+    All,
+}
+
+/// Why an account is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// It has not paid.
+    Billing,
+    /// It abuses, or is abused.
+    Abuse,
+    /// An authority says so.
+    Legal,
+    /// It is in dispute.
+    Dispute,
+}
+
+/// The arguments of `user hold`.
+#[derive(Args)]
+pub struct Hold {
+    /// Its id or e-mail address.
+    user: String,
+    /// What is suspended.
+    #[arg(long, value_enum)]
+    scope: Scope,
+    /// Why.
+    #[arg(long, value_enum, default_value_t = Kind::Abuse)]
+    kind: Kind,
+    /// When it ends by itself: 2027-01-31T12:00:00Z, or 7d from now. Default: never.
+    #[arg(long)]
+    until: Option<String>,
+    /// What to remember of it.
+    #[arg(long, default_value = "")]
+    reason: String,
+}
+
+impl Hold {
+    fn body(&self) -> Value {
+        let scope = match self.scope {
+            Scope::Write => "write",
+            Scope::Read => "read",
+            Scope::All => "all",
+        };
+        let kind = match self.kind {
+            Kind::Billing => "billing",
+            Kind::Abuse => "abuse",
+            Kind::Legal => "legal",
+            Kind::Dispute => "dispute",
+        };
+        json!({ "scope": scope, "kind": kind, "until": self.until, "reason": self.reason })
+    }
 }
 
 /// Runs one verb.
@@ -62,6 +145,27 @@ pub async fn run(verb: &Verb, client: &Client, output: Output) -> Result<(), Fai
                 ("OF", "/objects_limit"),
             ],
         ),
+        Verb::Plan { user, plan, version } => {
+            let body = json!({ "plan": plan, "version": version });
+            output.fields(&client.put(&["users", user, "plan"], &body).await?);
+        }
+        Verb::Hold(hold) => {
+            output.fields(&client.post(&["users", &hold.user, "holds"], &hold.body()).await?);
+        }
+        Verb::Holds { user } => output.rows(
+            &client.get(&["users", user, "holds"]).await?,
+            "/holds",
+            &[
+                ("HOLD", "/hold_id"),
+                ("KIND", "/kind"),
+                ("SCOPE", "/scope"),
+                ("SINCE", "/created"),
+                ("UNTIL", "/until"),
+                ("LIFTED", "/lifted"),
+                ("REASON", "/reason"),
+            ],
+        ),
+        Verb::Lift { hold_id } => output.fields(&client.delete(&["holds", hold_id]).await?),
         Verb::Limits(limits) => {
             let mut body = Map::new();
             if let Some(bytes) = limits.bytes {

@@ -11,7 +11,10 @@ use tracing::warn;
 
 use crate::access_key::Credentials;
 use crate::cache::Cache;
+use crate::controls::ControlRoom;
 use crate::lease::Leases;
+use crate::meter::FLUSH_EVERY;
+use crate::owner::{Book, Month, Owner};
 use crate::session::{SESSIONS_KEPT, SessionKeys};
 use crate::{AccountsError, Clock, Keyring, Session, SystemClock, schema};
 
@@ -28,6 +31,8 @@ pub struct AccountsConfig {
     /// After this long without renewal a reservation is void: its gateway is gone. It is renewed three times as
     /// often.
     pub reservation_ttl: Duration,
+    /// How long a request waits for its turn when its owner is over a rate, before it is refused.
+    pub queue_time: Duration,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -38,6 +43,7 @@ impl Default for AccountsConfig {
             lease_bytes: 64 * MIB,
             lease_objects: 64,
             reservation_ttl: Duration::from_mins(1),
+            queue_time: Duration::from_secs(5),
             clock: Arc::new(SystemClock),
         }
     }
@@ -57,6 +63,8 @@ struct Shared {
     session_keys: OnceCell<SessionKeys>,
     sessions: Cache<(String, String), Arc<Session>>,
     leases: Leases,
+    controls: ControlRoom,
+    gateway_id: [u8; 16],
     config: AccountsConfig,
 }
 
@@ -66,6 +74,8 @@ impl Accounts {
     pub async fn open(db: Db, keyring: Keyring, config: AccountsConfig) -> Result<Self, AccountsError> {
         db.migrate(schema::COMPONENT, schema::MIGRATIONS).await?;
         let every = config.reservation_ttl / 3;
+        let mut gateway_id = [0; 16];
+        aws_lc_rs::rand::fill(&mut gateway_id).map_err(|_| AccountsError::Random)?;
         let shared = Shared {
             db,
             keyring,
@@ -74,10 +84,14 @@ impl Accounts {
             session_keys: OnceCell::new(),
             sessions: Cache::new(SESSIONS_KEPT),
             leases: Leases::default(),
+            controls: ControlRoom::default(),
+            gateway_id,
             config,
         };
         let accounts = Self { shared: Arc::new(shared) };
+        accounts.ship_plans().await?;
         tokio::spawn(upkeep(Arc::downgrade(&accounts.shared), every));
+        tokio::spawn(flush(Arc::downgrade(&accounts.shared)));
         Ok(accounts)
     }
 
@@ -110,6 +124,24 @@ impl Accounts {
         &self.shared.leases
     }
 
+    pub(crate) fn controls(&self) -> &ControlRoom {
+        &self.shared.controls
+    }
+
+    /// What this gateway leases rates under; another one after each start.
+    pub(crate) fn gateway_id(&self) -> [u8; 16] {
+        self.shared.gateway_id
+    }
+
+    /// Forgets what is in memory of an owner's limits.
+    pub(crate) fn limits_changed(&self, owner: &Owner) {
+        self.controls().forget(owner);
+        let month = Month::of(self.now_ms());
+        for book in [Book::Stored(owner.clone()), Book::Moved(owner.clone(), month)] {
+            self.leases().forget_unlimited(&book);
+        }
+    }
+
     pub(crate) fn config(&self) -> &AccountsConfig {
         &self.shared.config
     }
@@ -137,5 +169,13 @@ async fn upkeep(shared: Weak<Shared>, every: Duration) {
         if let Err(error) = accounts.renew_reservations().await {
             warn!(%error, "reservations could not be renewed; the next attempt follows");
         }
+    }
+}
+
+async fn flush(shared: Weak<Shared>) {
+    loop {
+        tokio::time::sleep(FLUSH_EVERY).await;
+        let Some(shared) = shared.upgrade() else { return };
+        Accounts { shared }.flush_meters().await;
     }
 }

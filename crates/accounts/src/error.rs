@@ -1,12 +1,13 @@
 //! What can go wrong with accounts and keys.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use datamesh_db::DbError;
 use datamesh_policy::PolicyError;
 use datamesh_types::AccountId;
 
-use crate::{Dimension, KekId};
+use crate::{Dimension, HoldKind, HoldScope, KekId, Owner};
 
 /// Why an account, a key or a reservation could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -89,10 +90,65 @@ pub enum AccountsError {
     #[error("there is an account with this e-mail address already")]
     EmailTaken,
     /// No plan has this name.
-    #[error("{name:?} is not a plan: expected free, premium, enterprise or unlimited")]
+    #[error("there is no plan {name:?}")]
     UnknownPlan {
         /// What was given.
         name: String,
+    },
+    /// A file of plans is refused.
+    #[error("plans: {reason}")]
+    InvalidPlans {
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// No limit has this name.
+    #[error(
+        "{name:?} is not a limit: expected bytes, objects, ingress, egress, object_size, requests, operations, \
+         upload or download"
+    )]
+    UnknownDimension {
+        /// What was given.
+        name: String,
+    },
+    /// A limit makes no sense.
+    #[error("the limit of {dimension} is refused: {reason}")]
+    InvalidLimit {
+        /// Which limit.
+        dimension: Dimension,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A hold makes no sense.
+    #[error("hold: {reason}")]
+    InvalidHold {
+        /// What is wrong.
+        reason: String,
+    },
+    /// No such hold, or it was lifted before.
+    #[error("there is no hold {id} that could be lifted")]
+    NoSuchHold {
+        /// The id.
+        id: String,
+    },
+    /// The account may not do this for the time being.
+    #[error("the account is on hold ({kind}): {scope} access is suspended")]
+    Held {
+        /// Why.
+        kind: HoldKind,
+        /// From what.
+        scope: HoldScope,
+    },
+    /// Too many requests, or too many at once.
+    #[error("the limit of {limit} {dimension} of the {owner} is exceeded")]
+    RateExceeded {
+        /// Whose limit.
+        owner: Owner,
+        /// Which.
+        dimension: Dimension,
+        /// The limit.
+        limit: u64,
+        /// When it is worth trying again.
+        retry_after: Duration,
     },
     /// No such account.
     #[error("there is no account {account}")]
@@ -127,16 +183,19 @@ pub enum AccountsError {
     /// The session is over.
     #[error("the session token has expired")]
     ExpiredToken,
-    /// The account's limit leaves no room.
+    /// A limit leaves no room.
     #[error(
-        "the limit of {limit} {dimension} would be exceeded: {used} used, {reserved} reserved, {requested} requested"
+        "the limit of {limit} {dimension} of the {owner} would be exceeded: {used} used, {reserved} reserved, \
+         {requested} requested"
     )]
     QuotaExceeded {
+        /// Whose limit.
+        owner: Owner,
         /// Which limit.
         dimension: Dimension,
         /// The limit.
         limit: u64,
-        /// What is stored.
+        /// What is used.
         used: u64,
         /// What uploads under way hold.
         reserved: u64,

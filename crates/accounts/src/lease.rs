@@ -1,6 +1,6 @@
 //! Quota that a gateway holds in advance, so that a small upload costs no transaction of its own.
 //!
-//! A gateway has one reservation row for each account that it serves. Far from the limit the row is larger than
+//! A gateway has one reservation row for each book with a limit that it writes in. Far from the limit the row is larger than
 //! what uploads hold at the moment, and most reservations are taken from it in memory; near the limit it is exactly
 //! as large. The row expires unless it is renewed, so that a killed gateway holds nothing for long.
 //!
@@ -11,13 +11,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use datamesh_types::AccountId;
-
+use crate::owner::Book;
 use crate::quota::Amount;
 
 /// A lease, and the turn to talk to the database about it.
 pub(crate) struct Lease {
-    pub(crate) account: AccountId,
+    pub(crate) book: Book,
     /// One task at a time reserves more or gives back; the others wait and then look again.
     pub(crate) turn: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -27,7 +26,7 @@ pub(crate) struct Lease {
 struct State {
     /// The row; `None` before the first and after the last was lost.
     row: Option<RowState>,
-    /// The account had no limits when looked at, at this time.
+    /// The book had no limits when looked at, at this time.
     unlimited_since: Option<Duration>,
     used_at: Duration,
 }
@@ -56,16 +55,16 @@ pub(crate) struct RowView {
 pub(crate) enum Taken {
     /// Taken from the row with this id.
     Held([u8; 16]),
-    /// The account has no limits.
+    /// The book has no limits.
     Unlimited,
     /// The database must be asked for this much more.
     Short { row: Option<[u8; 16]>, missing: Amount },
 }
 
 impl Lease {
-    fn new(account: AccountId, now: Duration) -> Self {
+    fn new(book: Book, now: Duration) -> Self {
         let state = State { row: None, unlimited_since: None, used_at: now };
-        Self { account, turn: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
+        Self { book, turn: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -131,7 +130,7 @@ impl Lease {
         }
     }
 
-    /// Takes out all that is free, to be given back to the account.
+    /// Takes out all that is free, to be given back to the book.
     pub(crate) fn take_free(&self) -> Option<([u8; 16], Amount)> {
         let mut state = self.state();
         let row = state.row.as_mut()?;
@@ -170,25 +169,30 @@ impl Lease {
 /// The leases of one gateway.
 #[derive(Default)]
 pub(crate) struct Leases {
-    by_account: Mutex<HashMap<AccountId, Arc<Lease>>>,
+    by_book: Mutex<HashMap<Book, Arc<Lease>>>,
 }
 
 impl Leases {
-    fn lock(&self) -> MutexGuard<'_, HashMap<AccountId, Arc<Lease>>> {
-        self.by_account.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<Book, Arc<Lease>>> {
+        self.by_book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn of(&self, account: AccountId, now: Duration) -> Arc<Lease> {
+    pub(crate) fn of(&self, book: &Book, now: Duration) -> Arc<Lease> {
         let mut leases = self.lock();
-        Arc::clone(leases.entry(account).or_insert_with(|| Arc::new(Lease::new(account, now))))
+        if let Some(lease) = leases.get(book) {
+            return Arc::clone(lease);
+        }
+        let lease = Arc::new(Lease::new(book.clone(), now));
+        leases.insert(book.clone(), Arc::clone(&lease));
+        lease
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Lease>> {
         self.lock().values().cloned().collect()
     }
 
-    pub(crate) fn forget_unlimited(&self, account: AccountId) {
-        if let Some(lease) = self.lock().get(&account) {
+    pub(crate) fn forget_unlimited(&self, book: &Book) {
+        if let Some(lease) = self.lock().get(book) {
             lease.set_unlimited(None);
         }
     }

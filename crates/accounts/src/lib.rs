@@ -1,4 +1,4 @@
-//! Users, access keys, the key ring and the limits on what an account stores.
+//! Users, access keys, the key ring, plans, and the limits on what an account stores and does.
 //!
 //! Invariants:
 //! - Secrets are in the database only sealed under the key-encryption key (KEK), which is in a file outside of it and
@@ -9,32 +9,54 @@
 
 mod access_key;
 mod accounts;
+mod admission;
 mod cache;
 mod clock;
+mod controls;
+mod dimension;
 mod error;
+mod grant;
+mod hold;
 mod kek;
 mod keyring;
 mod lease;
+mod limit;
+mod meter;
 mod named_key;
+mod owner;
+mod pacer;
 mod plan;
 mod quota;
+mod reconcile;
 mod reservation;
 mod rotation;
 mod schema;
 mod secret;
 mod session;
+mod subscription;
 mod user;
+mod warning;
 
 pub use access_key::{AccessKey, AccessKeyInfo, Credential, KeyStatus};
 pub use accounts::{Accounts, AccountsConfig};
+pub use admission::{Admission, Direction};
 pub use clock::{Clock, SystemClock};
+pub use dimension::Dimension;
 pub use error::AccountsError;
+pub use hold::{Effect, Hold, HoldKind, HoldScope, NewHold};
 pub use kek::{Kek, KekId, KekRole};
 pub use keyring::Keyring;
-pub use plan::{Limits, Plan};
-pub use quota::{AccountUsage, Dimension, Drift, StoredUsage};
+pub use limit::{Limit, LimitChange, LimitSet, Stage};
+pub use meter::FLUSH_EVERY;
+pub use owner::{Month, Owner};
+pub use pacer::Pace;
+pub use plan::{AppliedPlan, PlanFile, PlanVersion};
+pub use quota::{AccountUsage, Standing};
+pub use reconcile::{Drift, Reconciliation};
 pub use reservation::Reservation;
 pub use rotation::KekKey;
 pub use secret::Secret;
 pub use session::{NewSession, Session, TemporaryKey};
+pub use subscription::Allowance;
 pub use user::User;
+pub use warning::{Level, QuotaEvent, Warning};

@@ -1,109 +1,47 @@
-//! Limits and usage: the statements that keep `used + reserved` below the limit.
+//! Books: the statements that keep `used + reserved` below the limit.
 //!
-//! Every transaction here touches the reservation's row first and the quota's rows after it, so that none of them
-//! deadlock. A statement on both dimensions of an owner changes two rows or none counts.
+//! Every transaction here touches the reservations' rows first and the quota's rows after them, so that none of them
+//! deadlock. A book has two rows, one for each of its dimensions: an odd number and the next even one.
 
-use std::fmt;
+use std::collections::BTreeMap;
 
-use datamesh_db::{DbError, Row, Tx, UsageChange, Value};
+use datamesh_db::{DbError, Row, Tx, UsageChange};
 use datamesh_types::AccountId;
 
-use crate::{Accounts, AccountsError, Limits};
+use crate::limit::MAXIMUM;
+use crate::owner::{Book, Month, Owner};
+use crate::warning::{Level, Warning};
+use crate::{Accounts, AccountsError, Dimension, LimitSet, Stage};
 
-/// What a limit counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dimension {
-    /// Logical bytes stored.
-    Bytes,
-    /// Objects: versions that hold data.
-    Objects,
-}
-
-impl Dimension {
-    pub(crate) const fn number(self) -> i64 {
-        match self {
-            Self::Bytes => 1,
-            Self::Objects => 2,
-        }
-    }
-}
-
-impl fmt::Display for Dimension {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bytes => "bytes",
-            Self::Objects => "objects",
-        })
-    }
-}
-
-/// What an account stores, holds in reserve and may store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AccountUsage {
-    /// The account.
-    pub account: AccountId,
-    /// Logical bytes stored.
-    pub bytes: u64,
-    /// Objects stored.
-    pub objects: u64,
-    /// Bytes that uploads under way, or gateways in advance, hold.
-    pub bytes_reserved: u64,
-    /// Objects held likewise.
-    pub objects_reserved: u64,
-    /// The limits.
-    pub limits: Limits,
-}
-
-/// What an account stores in truth, counted by the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StoredUsage {
-    /// The account.
-    pub account: AccountId,
-    /// Logical bytes.
-    pub bytes: u64,
-    /// Objects.
-    pub objects: u64,
-}
-
-/// An account whose recorded usage was not what it stores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drift {
-    /// What was recorded.
-    pub recorded: StoredUsage,
-    /// What was counted, and is recorded now.
-    pub counted: StoredUsage,
-}
-
-/// Bytes and objects together.
+/// Amounts of a book's two dimensions together: bytes and objects stored, or bytes received and sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Amount {
-    pub(crate) bytes: i64,
-    pub(crate) objects: i64,
+    pub(crate) first: i64,
+    pub(crate) second: i64,
 }
 
 impl Amount {
-    pub(crate) fn new(bytes: u64, objects: u64) -> Self {
-        Self { bytes: clamp(bytes), objects: clamp(objects) }
+    pub(crate) const ZERO: Self = Self { first: 0, second: 0 };
+
+    pub(crate) fn new(first: u64, second: u64) -> Self {
+        Self { first: clamp(first), second: clamp(second) }
     }
 
     /// One of the two, as it is shown.
-    pub(crate) fn of(self, dimension: Dimension) -> u64 {
-        match dimension {
-            Dimension::Bytes => self.bytes.max(0) as u64,
-            Dimension::Objects => self.objects.max(0) as u64,
-        }
+    pub(crate) fn shown(self, index: usize) -> u64 {
+        unsigned(if index == 0 { self.first } else { self.second })
     }
 
     pub(crate) const fn is_zero(self) -> bool {
-        self.bytes == 0 && self.objects == 0
+        self.first == 0 && self.second == 0
     }
 
     pub(crate) const fn covers(self, other: Self) -> bool {
-        self.bytes >= other.bytes && self.objects >= other.objects
+        self.first >= other.first && self.second >= other.second
     }
 
     pub(crate) fn each(self, other: Self, combine: impl Fn(i64, i64) -> i64) -> Self {
-        Self { bytes: combine(self.bytes, other.bytes), objects: combine(self.objects, other.objects) }
+        Self { first: combine(self.first, other.first), second: combine(self.second, other.second) }
     }
 
     pub(crate) fn plus(self, other: Self) -> Self {
@@ -115,209 +53,367 @@ impl Amount {
     }
 }
 
-/// A quota far beyond any disk, so that sums stay inside 64 bits.
+/// An amount far beyond any disk, so that sums stay inside 64 bits.
 fn clamp(amount: u64) -> i64 {
-    const MAX: u64 = 1 << 60;
-    amount.min(MAX) as i64
+    amount.min(MAXIMUM) as i64
 }
 
-/// The two rows of an account.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Quota {
-    pub(crate) used: Amount,
-    pub(crate) reserved: Amount,
-    maximum: [Option<i64>; 2],
+fn unsigned(amount: i64) -> u64 {
+    amount.max(0) as u64
 }
+
+/// One row of a book.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Line {
+    pub(crate) dimension: Dimension,
+    /// What is refused beyond.
+    pub(crate) hard: Option<i64>,
+    /// The limit, enforced or not.
+    pub(crate) soft: Option<i64>,
+    pub(crate) stage: Stage,
+    pub(crate) used: i64,
+    pub(crate) reserved: i64,
+}
+
+/// `dimension, maximum, soft, stage, used, reserved`
+fn line(row: &Row, at: usize) -> Result<Line, AccountsError> {
+    let dimension = Dimension::from_number(row.int(at)?);
+    Ok(Line {
+        dimension: dimension.ok_or_else(|| AccountsError::Damaged { name: "quota".to_owned() })?,
+        hard: row.opt_int(at + 1)?,
+        soft: row.opt_int(at + 2)?,
+        stage: Stage::from_number(row.int(at + 3)?),
+        used: row.int(at + 4)?,
+        reserved: row.int(at + 5)?,
+    })
+}
+
+impl Line {
+    fn room(&self) -> i64 {
+        self.hard.map_or(i64::MAX, |hard| hard - self.used - self.reserved)
+    }
+
+    fn exceeded(&self, owner: &Owner, requested: i64) -> AccountsError {
+        AccountsError::QuotaExceeded {
+            owner: owner.clone(),
+            dimension: self.dimension,
+            limit: unsigned(self.hard.unwrap_or(i64::MAX)),
+            used: unsigned(self.used),
+            reserved: unsigned(self.reserved),
+            requested: unsigned(requested),
+        }
+    }
+
+    /// What to tell the owner after a change of `by` has been recorded.
+    fn warning(&self, owner: &Owner, by: i64) -> Option<Warning> {
+        let limit = self.soft?;
+        let level = Level::of(unsigned(self.used), unsigned(limit))?;
+        let before = Level::of(unsigned(self.used - by), unsigned(limit));
+        Some(Warning {
+            owner: owner.clone(),
+            dimension: self.dimension,
+            level,
+            stage: self.stage,
+            used: unsigned(self.used),
+            limit: unsigned(limit),
+            is_new: before < Some(level),
+        })
+    }
+}
+
+/// The two rows of a book.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quota(pub(crate) [Line; 2]);
 
 impl Quota {
     pub(crate) const fn is_unlimited(&self) -> bool {
-        self.maximum[0].is_none() && self.maximum[1].is_none()
+        self.0[0].hard.is_none() && self.0[1].hard.is_none()
     }
 
     /// How much more fits.
     pub(crate) fn room(&self) -> Amount {
-        let taken = self.used.plus(self.reserved);
-        let left = |maximum: Option<i64>, taken: i64| maximum.map_or(i64::MAX, |maximum| maximum - taken);
-        Amount { bytes: left(self.maximum[0], taken.bytes), objects: left(self.maximum[1], taken.objects) }
+        Amount { first: self.0[0].room(), second: self.0[1].room() }
+    }
+
+    pub(crate) const fn used(&self) -> Amount {
+        Amount { first: self.0[0].used, second: self.0[1].used }
     }
 
     /// The error for `requested`, which does not fit.
-    fn exceeded(&self, requested: Amount) -> AccountsError {
-        let objects_fit = self.room().objects >= requested.objects;
-        let (dimension, index) = if objects_fit { (Dimension::Bytes, 0) } else { (Dimension::Objects, 1) };
-        AccountsError::QuotaExceeded {
-            dimension,
-            limit: self.maximum[index].unwrap_or(i64::MAX) as u64,
-            used: self.used.of(dimension),
-            reserved: self.reserved.of(dimension),
-            requested: requested.of(dimension),
+    pub(crate) fn exceeded(&self, owner: &Owner, requested: Amount) -> AccountsError {
+        let [first, second] = &self.0;
+        if second.room() < requested.second {
+            second.exceeded(owner, requested.second)
+        } else {
+            first.exceeded(owner, requested.first)
         }
     }
 }
 
-pub(crate) async fn load(tx: &mut Tx, account: AccountId) -> Result<Quota, AccountsError> {
-    let rows = tx
-        .query(
-            "SELECT maximum, used, reserved FROM quota WHERE owner = $1 ORDER BY dimension",
-            &[account.into()],
-        )
-        .await?;
-    let [bytes, objects] = rows.as_slice() else { return Err(AccountsError::NoSuchAccount { account }) };
-    Ok(Quota {
-        used: Amount { bytes: bytes.int(1)?, objects: objects.int(1)? },
-        reserved: Amount { bytes: bytes.int(2)?, objects: objects.int(2)? },
-        maximum: [bytes.opt_int(0)?, objects.opt_int(0)?],
-    })
-}
-
-/// Adds to `used` and `reserved`, as long as `extra`, the sum's growth, fits where it is positive.
-pub(crate) async fn adjust(
-    tx: &mut Tx,
-    account: AccountId,
-    used: Amount,
-    reserved: Amount,
-    extra: Amount,
-) -> Result<(), AccountsError> {
-    const ADJUST: &str = "UPDATE quota SET
-            used = used + CASE dimension WHEN 1 THEN CAST($2 AS BIGINT) ELSE CAST($3 AS BIGINT) END,
-            reserved = reserved + CASE dimension WHEN 1 THEN CAST($4 AS BIGINT) ELSE CAST($5 AS BIGINT) END
-        WHERE owner = $1 AND (maximum IS NULL
-            OR CASE dimension WHEN 1 THEN CAST($6 AS BIGINT) ELSE CAST($7 AS BIGINT) END <= 0
-            OR used + reserved
-                + CASE dimension WHEN 1 THEN CAST($6 AS BIGINT) ELSE CAST($7 AS BIGINT) END <= maximum)";
-    let params = [
-        account.into(),
-        used.bytes.into(),
-        used.objects.into(),
-        reserved.bytes.into(),
-        reserved.objects.into(),
-        extra.bytes.into(),
-        extra.objects.into(),
-    ];
-    if tx.execute(ADJUST, &params).await? == 2 {
-        return Ok(());
+/// A book's rows; `None` when it has none.
+pub(crate) async fn find(tx: &mut Tx, book: &Book) -> Result<Option<Quota>, AccountsError> {
+    const FIND: &str = "SELECT dimension, maximum, soft, stage, used, reserved FROM quota
+        WHERE owner = $1 ORDER BY dimension";
+    let rows = tx.query(FIND, &[book.param()]).await?;
+    match rows.as_slice() {
+        [first, second] => Ok(Some(Quota([line(first, 0)?, line(second, 0)?]))),
+        _ => Ok(None),
     }
-    // Whatever one of the rows took is undone with the transaction.
-    let quota = load(tx, account).await?;
-    Err(quota.exceeded(extra))
 }
 
-/// Records `change` in its transaction, paying for growth from `held`, which is in the reservation `id`, first.
-/// What it took from there.
+/// What an owner's clients should be told of its limits.
+pub(crate) async fn warnings_of(
+    tx: &mut Tx,
+    owner: &Owner,
+    month: Month,
+    limits: &LimitSet,
+) -> Result<Vec<Warning>, AccountsError> {
+    let mut warnings = Vec::new();
+    for book in [Book::Stored(owner.clone()), Book::Moved(owner.clone(), month)] {
+        if limits.limits_any(&book.dimensions())
+            && let Some(Quota(lines)) = find(tx, &book).await?
+        {
+            let told = lines.iter().filter(|line| line.stage != Stage::Observe);
+            warnings.extend(told.filter_map(|line| line.warning(owner, 0)));
+        }
+    }
+    Ok(warnings)
+}
+
+/// Makes a book's rows if there are none, with these limits and `used`; else gives them these limits.
+pub(crate) async fn set_limits(
+    tx: &mut Tx,
+    book: &Book,
+    limits: &LimitSet,
+    used: Amount,
+) -> Result<(), AccountsError> {
+    const SET: &str = "INSERT INTO quota (owner, dimension, maximum, soft, stage, used, reserved)
+        VALUES ($1, $2, $3, $4, $5, $6, 0)
+        ON CONFLICT (owner, dimension) DO UPDATE SET maximum = excluded.maximum, soft = excluded.soft,
+            stage = excluded.stage";
+    for (dimension, used) in book.dimensions().into_iter().zip([used.first, used.second]) {
+        let limit = limits.get(dimension);
+        let params = [
+            book.param(),
+            dimension.number().into(),
+            limits.hard(dimension).into(),
+            limit.map(|limit| limit.maximum).into(),
+            limit.map_or(Stage::Enforce, |limit| limit.stage).number().into(),
+            used.into(),
+        ];
+        tx.execute(SET, &params).await?;
+    }
+    Ok(())
+}
+
+/// Adds to `reserved`, as long as what is added fits where it is positive; whether it did. When it did not, the
+/// transaction must be undone: one of the rows may have taken it.
+pub(crate) async fn reserve(tx: &mut Tx, book: &Book, more: Amount) -> Result<bool, DbError> {
+    const RESERVE: &str = "UPDATE quota
+        SET reserved = reserved + CASE dimension % 2 WHEN 1 THEN CAST($2 AS BIGINT) ELSE CAST($3 AS BIGINT) END
+        WHERE owner = $1 AND (maximum IS NULL
+            OR CASE dimension % 2 WHEN 1 THEN CAST($2 AS BIGINT) ELSE CAST($3 AS BIGINT) END <= 0
+            OR used + reserved
+                + CASE dimension % 2 WHEN 1 THEN CAST($2 AS BIGINT) ELSE CAST($3 AS BIGINT) END <= maximum)";
+    Ok(tx.execute(RESERVE, &[book.param(), more.first.into(), more.second.into()]).await? == 2)
+}
+
+/// What a commit holds of one of its books.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Held {
+    /// The reservation's row, if there is any.
+    pub(crate) row: Option<[u8; 16]>,
+    pub(crate) amount: Amount,
+}
+
+/// What became of a commit's books: what it took of what it held, the account's and the bucket's, and what its owner
+/// should be told.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    pub(crate) paid: [Amount; 2],
+    pub(crate) warnings: Vec<Warning>,
+}
+
+/// Records what is stored more or less, in the transaction that stores it: for the account, and for the bucket if that
+/// has a book. Growth is paid from what is held, and what is not held must fit.
+///
+/// # Errors
+/// [`AccountsError::QuotaExceeded`], [`AccountsError::NoSuchAccount`]; the transaction must be undone then.
 pub(crate) async fn settle(
     tx: &mut Tx,
     change: &UsageChange,
-    id: Option<&[u8; 16]>,
-    held: Amount,
-) -> Result<Amount, AccountsError> {
-    let used = Amount { bytes: change.bytes, objects: change.objects };
-    let growth = used.each(Amount::default(), i64::max);
-    let mut paid = Amount::default();
-    if let Some(id) = id {
-        let wanted = growth.each(held, i64::min);
+    held: [Held; 2],
+) -> Result<Settled, AccountsError> {
+    let books = [Book::Stored(Owner::Account(change.account)), Book::Stored(Owner::Bucket(change.bucket))];
+    let used = Amount { first: change.bytes, second: change.objects };
+    let growth = used.each(Amount::ZERO, i64::max);
+    let mut paid = [Amount::ZERO; 2];
+    for (paid, held) in paid.iter_mut().zip(held) {
+        let Some(row) = held.row else { continue };
+        let wanted = growth.each(held.amount, i64::min);
         // Without its row the reservation has expired, and the growth must fit anew.
-        if !wanted.is_zero() && shrink(tx, id, wanted).await? {
+        if !wanted.is_zero() && shrink(tx, &row, wanted).await? {
+            *paid = wanted;
+        }
+    }
+    let warnings = record(tx, [&books[0], &books[1]], used, paid, growth).await?;
+    Ok(Settled { paid, warnings })
+}
+
+/// One statement for both books, which always changes them; then it is looked whether it should have.
+async fn record(
+    tx: &mut Tx,
+    books: [&Book; 2],
+    used: Amount,
+    paid: [Amount; 2],
+    growth: Amount,
+) -> Result<Vec<Warning>, AccountsError> {
+    const RECORD: &str = "UPDATE quota SET
+            used = used + CASE dimension % 2 WHEN 1 THEN CAST($3 AS BIGINT) ELSE CAST($4 AS BIGINT) END,
+            reserved = reserved - CASE WHEN owner = $1
+                THEN CASE dimension % 2 WHEN 1 THEN CAST($5 AS BIGINT) ELSE CAST($6 AS BIGINT) END
+                ELSE CASE dimension % 2 WHEN 1 THEN CAST($7 AS BIGINT) ELSE CAST($8 AS BIGINT) END END
+        WHERE owner IN ($1, $2)
+        RETURNING owner, dimension, maximum, soft, stage, used, reserved";
+    let params = [
+        books[0].param(),
+        books[1].param(),
+        used.first.into(),
+        used.second.into(),
+        paid[0].first.into(),
+        paid[0].second.into(),
+        paid[1].first.into(),
+        paid[1].second.into(),
+    ];
+    let rows = tx.query(RECORD, &params).await?;
+    let account_key = books[0].key();
+    let mut lines_of_account = 0;
+    let mut warnings = Vec::new();
+    for row in &rows {
+        let index = usize::from(row.blob(0)? != account_key.as_slice());
+        lines_of_account += 1 - index;
+        let line = line(row, 1)?;
+        let owner = books[index].owner();
+        let pick =
+            |amount: Amount| if line.dimension.number() % 2 == 1 { amount.first } else { amount.second };
+        let unpaid = pick(growth.minus(paid[index]));
+        if unpaid > 0 && line.room() < 0 {
+            // Told as it was before.
+            let before =
+                Line { used: line.used - pick(used), reserved: line.reserved + pick(paid[index]), ..line };
+            return Err(before.exceeded(owner, unpaid));
+        }
+        warnings.extend(line.warning(owner, pick(used)));
+    }
+    match (lines_of_account, books[0].owner()) {
+        (2, _) => Ok(warnings),
+        (_, Owner::Account(account)) => Err(AccountsError::NoSuchAccount { account: *account }),
+        (_, owner) => Err(AccountsError::Damaged { name: format!("quota/{owner}") }),
+    }
+}
+
+/// Records what was moved, however much it is: it has happened. What was held of it comes out of `reserved`.
+pub(crate) async fn record_moved(
+    tx: &mut Tx,
+    book: &Book,
+    moved: Amount,
+    held: Held,
+) -> Result<Settled, AccountsError> {
+    let mut paid = Amount::ZERO;
+    if let Some(row) = held.row {
+        let wanted = moved.each(held.amount, i64::min).each(Amount::ZERO, i64::max);
+        if !wanted.is_zero() && shrink(tx, &row, wanted).await? {
             paid = wanted;
         }
     }
-    let unpaid = growth.minus(paid);
-    adjust(tx, change.account, used, Amount::default().minus(paid), unpaid).await?;
-    Ok(paid)
+    const RECORD: &str = "UPDATE quota SET
+            used = used + CASE dimension % 2 WHEN 1 THEN CAST($2 AS BIGINT) ELSE CAST($3 AS BIGINT) END,
+            reserved = reserved - CASE dimension % 2 WHEN 1 THEN CAST($4 AS BIGINT) ELSE CAST($5 AS BIGINT) END
+        WHERE owner = $1 RETURNING dimension, maximum, soft, stage, used, reserved";
+    let params =
+        [book.param(), moved.first.into(), moved.second.into(), paid.first.into(), paid.second.into()];
+    let mut warnings = Vec::new();
+    for row in &tx.query(RECORD, &params).await? {
+        let line = line(row, 0)?;
+        let by = if line.dimension == Dimension::Ingress { moved.first } else { moved.second };
+        warnings.extend(line.warning(book.owner(), by));
+    }
+    Ok(Settled { paid: [paid, Amount::ZERO], warnings })
 }
 
 /// Takes `amount` out of a reservation's row; false when there is no such row any more.
 pub(crate) async fn shrink(tx: &mut Tx, id: &[u8; 16], amount: Amount) -> Result<bool, DbError> {
-    let params = [id.into(), amount.bytes.into(), amount.objects.into()];
+    let params = [id.into(), amount.first.into(), amount.second.into()];
     let changed = tx
         .execute("UPDATE reservation SET bytes = bytes - $2, objects = objects - $3 WHERE id = $1", &params)
         .await?;
     Ok(changed == 1)
 }
 
+/// A dimension that is counted: its limit, what is used, and what is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The limit, in whatever stage it is.
+    pub limit: Option<u64>,
+    /// What is used.
+    pub used: u64,
+    /// What uploads under way, or gateways in advance, hold.
+    pub reserved: u64,
+}
+
+impl Standing {
+    pub(crate) fn of(line: &Line) -> Self {
+        Self { limit: line.soft.map(unsigned), used: unsigned(line.used), reserved: unsigned(line.reserved) }
+    }
+}
+
+/// What an account stores, holds in reserve and may store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccountUsage {
+    /// The account.
+    pub account: AccountId,
+    /// Logical bytes.
+    pub bytes: Standing,
+    /// Objects.
+    pub objects: Standing,
+}
+
 impl Accounts {
     /// What an account stores and may store.
+    ///
+    /// # Errors
+    /// [`AccountsError::NoSuchAccount`].
     pub async fn usage(&self, account: AccountId) -> Result<AccountUsage, AccountsError> {
-        let quota = self.db().read::<_, AccountsError, _>(move |tx| Box::pin(load(tx, account))).await?;
-        Ok(usage_of(account, &quota))
+        let book = Book::Stored(Owner::Account(account));
+        let found = self
+            .db()
+            .read::<_, AccountsError, _>(move |tx| {
+                let book = book.clone();
+                Box::pin(async move { find(tx, &book).await })
+            })
+            .await?;
+        let Quota([bytes, objects]) = found.ok_or(AccountsError::NoSuchAccount { account })?;
+        Ok(AccountUsage { account, bytes: Standing::of(&bytes), objects: Standing::of(&objects) })
     }
 
     /// The same of every account, as one snapshot.
     pub async fn usage_of_all(&self) -> Result<Vec<AccountUsage>, AccountsError> {
-        const ALL: &str = "SELECT b.owner, b.maximum, b.used, b.reserved, o.maximum, o.used, o.reserved
-            FROM quota b JOIN quota o ON o.owner = b.owner AND o.dimension = 2
-            WHERE b.dimension = 1 ORDER BY b.owner";
+        const ALL: &str = "SELECT a.id, q.dimension, q.maximum, q.soft, q.stage, q.used, q.reserved
+            FROM account a JOIN quota q ON q.owner = a.id ORDER BY a.id, q.dimension";
         let rows = self
             .db()
             .scan::<_, AccountsError, _>(|tx| Box::pin(async move { Ok(tx.query(ALL, &[]).await?) }))
             .await?;
-        let usage = |row: &Row| {
-            let quota = Quota {
-                used: Amount { bytes: row.int(2)?, objects: row.int(5)? },
-                reserved: Amount { bytes: row.int(3)?, objects: row.int(6)? },
-                maximum: [row.opt_int(1)?, row.opt_int(4)?],
-            };
-            Ok(usage_of(AccountId(row.bytes(0)?), &quota))
-        };
-        rows.iter().map(usage).collect()
-    }
-
-    /// Changes what an account may store. A limit below its usage takes nothing away: it only refuses more.
-    pub async fn set_limits(&self, account: AccountId, limits: Limits) -> Result<(), AccountsError> {
-        const SET: &str = "UPDATE quota SET
-            maximum = CASE dimension WHEN 1 THEN CAST($2 AS BIGINT) ELSE CAST($3 AS BIGINT) END WHERE owner = $1";
-        let params = [account.into(), limits.bytes.map(clamp).into(), limits.objects.map(clamp).into()];
-        let changed = self
-            .db()
-            .write::<_, AccountsError, _>(move |tx| {
-                let params: [Value; 3] = params.clone();
-                Box::pin(async move { Ok(tx.execute(SET, &params).await?) })
-            })
-            .await?;
-        self.leases().forget_unlimited(account);
-        if changed == 2 { Ok(()) } else { Err(AccountsError::NoSuchAccount { account }) }
-    }
-
-    /// Makes the recorded usage what `counted` says, zero for accounts it leaves out, and reports every difference.
-    ///
-    /// No account of `counted` may change meanwhile: an upload between the count and this would be taken for drift.
-    pub async fn reconcile(&self, counted: &[StoredUsage]) -> Result<Vec<Drift>, AccountsError> {
-        let mut drifts = Vec::new();
-        for recorded in self.usage_of_all().await? {
-            let account = recorded.account;
-            let counted = counted
-                .iter()
-                .find(|counted| counted.account == account)
-                .copied()
-                .unwrap_or(StoredUsage { account, bytes: 0, objects: 0 });
-            let drift =
-                self.db().write::<_, AccountsError, _>(move |tx| Box::pin(reconcile(tx, counted))).await?;
-            drifts.extend(drift);
+        let mut standings = BTreeMap::<AccountId, [Option<Standing>; 2]>::new();
+        for row in &rows {
+            let line = line(row, 1)?;
+            let index = usize::from(line.dimension == Dimension::Objects);
+            standings.entry(AccountId(row.bytes(0)?)).or_default()[index] = Some(Standing::of(&line));
         }
-        Ok(drifts)
-    }
-}
-
-async fn reconcile(tx: &mut Tx, counted: StoredUsage) -> Result<Option<Drift>, AccountsError> {
-    let quota = load(tx, counted.account).await?;
-    let difference = Amount::new(counted.bytes, counted.objects).minus(quota.used);
-    if difference.is_zero() {
-        return Ok(None);
-    }
-    adjust(tx, counted.account, difference, Amount::default(), Amount::default()).await?;
-    let recorded = usage_of(counted.account, &quota);
-    let recorded = StoredUsage { account: counted.account, bytes: recorded.bytes, objects: recorded.objects };
-    Ok(Some(Drift { recorded, counted }))
-}
-
-fn usage_of(account: AccountId, quota: &Quota) -> AccountUsage {
-    let unsigned = |amount: i64| amount.max(0) as u64;
-    let limit = |index: usize| quota.maximum[index].map(unsigned);
-    AccountUsage {
-        account,
-        bytes: unsigned(quota.used.bytes),
-        objects: unsigned(quota.used.objects),
-        bytes_reserved: unsigned(quota.reserved.bytes),
-        objects_reserved: unsigned(quota.reserved.objects),
-        limits: Limits { bytes: limit(0), objects: limit(1) },
+        let usage = |(account, standings): (AccountId, [Option<Standing>; 2])| match standings {
+            [Some(bytes), Some(objects)] => Some(AccountUsage { account, bytes, objects }),
+            _ => None,
+        };
+        Ok(standings.into_iter().filter_map(usage).collect())
     }
 }

@@ -6,8 +6,7 @@ use std::time::Duration;
 use datamesh_db::{Row, Tx, Value};
 use datamesh_types::{AccountId, DomainId};
 
-use crate::quota::Dimension;
-use crate::{Accounts, AccountsError, Keyring, Plan};
+use crate::{Accounts, AccountsError, Keyring, subscription};
 
 /// How long a gateway believes what an account is called.
 const NAMED_FOR: Duration = Duration::from_mins(1);
@@ -24,7 +23,7 @@ pub struct User {
     /// What it is called.
     pub name: String,
     /// Its plan.
-    pub plan: Plan,
+    pub plan: String,
     /// When it was created, milliseconds since 1970.
     pub created_at_ms: u64,
 }
@@ -36,11 +35,12 @@ struct NewUser {
 }
 
 impl Accounts {
-    /// Creates an account with its own dedup domain and the limits of `plan`.
+    /// Creates an account with its own dedup domain, on the newest version of `plan`.
     ///
     /// # Errors
+    /// [`AccountsError::UnknownPlan`];
     /// [`AccountsError::EmailTaken`]: addresses are unique whatever their case.
-    pub async fn create_user(&self, email: &str, name: &str, plan: Plan) -> Result<User, AccountsError> {
+    pub async fn create_user(&self, email: &str, name: &str, plan: &str) -> Result<User, AccountsError> {
         let email = email.trim();
         let parts = email.rsplit_once('@');
         let plausible = parts.is_some_and(|(local, host)| !local.is_empty() && !host.is_empty())
@@ -54,7 +54,7 @@ impl Accounts {
             domain: DomainId::random(),
             email: email.to_owned(),
             name: name.to_owned(),
-            plan,
+            plan: plan.to_owned(),
             created_at_ms: self.now_ms(),
         };
         let email_hash = self.keyring().email_hash(email).await?;
@@ -147,7 +147,7 @@ impl Accounts {
             domain: DomainId(row.bytes(1)?),
             email: open_email(self.keyring(), id, row.blob(2)?)?,
             name: row.text(3)?.to_owned(),
-            plan: row.text(4)?.parse()?,
+            plan: row.text(4)?.to_owned(),
             created_at_ms: row.uint(5)?,
         })
     }
@@ -174,19 +174,12 @@ async fn insert(tx: &mut Tx, new: &NewUser) -> Result<(), AccountsError> {
         (&new.email_hash).into(),
         (&new.email_sealed).into(),
         (&user.name).into(),
-        user.plan.name().into(),
+        (&user.plan).into(),
         user.created_at_ms.into(),
     ];
     if tx.execute(INSERT, &params).await? == 0 {
         return Err(AccountsError::EmailTaken);
     }
-    let limits = user.plan.limits();
-    for (dimension, maximum) in [(Dimension::Bytes, limits.bytes), (Dimension::Objects, limits.objects)] {
-        tx.execute(
-            "INSERT INTO quota (owner, dimension, maximum, used, reserved) VALUES ($1, $2, $3, 0, 0)",
-            &[user.id.into(), dimension.number().into(), maximum.into()],
-        )
-        .await?;
-    }
+    subscription::begin(tx, user.id, &user.plan, user.created_at_ms).await?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Deleting objects and versions.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datamesh_db::{CommitHook, Tx, UsageChange};
@@ -8,7 +9,7 @@ use crate::outbox::announce;
 use crate::put::{NewVersion, insert};
 use crate::replace::{Head, LockedKey, head_columns, head_from_row, lock_name};
 use crate::{
-    Catalog, CatalogError, ChangeKind, DeleteCondition, DeleteVersion, Deleted, Message, VersionId,
+    BucketId, Catalog, CatalogError, ChangeKind, DeleteCondition, DeleteVersion, Deleted, Message, VersionId,
     Versioning,
 };
 
@@ -30,7 +31,7 @@ impl Catalog {
     /// Several deletions in one transaction. The results stand in the order asked; a failed precondition or a locked
     /// version fails only its own key.
     ///
-    /// All buckets must belong to one account, for `hook` sees one usage change.
+    /// `hook` runs once for each bucket whose usage changes.
     pub async fn delete_versions(
         &self,
         deletes: Vec<DeleteVersion>,
@@ -60,7 +61,7 @@ async fn delete_all(
     hook: &dyn CommitHook,
     messages: &Arc<[Message]>,
 ) -> Result<Vec<(usize, Outcome)>, CatalogError> {
-    let mut total: Option<UsageChange> = None;
+    let mut totals = BTreeMap::<BucketId, UsageChange>::new();
     let mut outcomes = Vec::with_capacity(deletes.len());
     for (position, delete) in deletes {
         let mut key = LockedKey::lock(tx, delete.bucket, &delete.key).await?;
@@ -79,14 +80,12 @@ async fn delete_all(
         }
         outcomes.push((*position, outcome));
         let change = key.change();
-        let total = total.get_or_insert(UsageChange { bytes: 0, objects: 0, ..change });
+        let total = totals.entry(delete.bucket).or_insert(UsageChange { bytes: 0, objects: 0, ..change });
         total.bytes += change.bytes;
         total.objects += change.objects;
     }
-    if let Some(change) = total
-        && (change.bytes, change.objects) != (0, 0)
-    {
-        hook.run(tx, &change).await?;
+    for change in totals.values().filter(|change| (change.bytes, change.objects) != (0, 0)) {
+        hook.run(tx, change).await?;
     }
     Ok(outcomes)
 }

@@ -45,6 +45,7 @@ mod rows;
 mod schema;
 mod segment;
 mod shards;
+mod stored;
 mod upload;
 mod upload_list;
 mod version;

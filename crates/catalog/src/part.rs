@@ -101,7 +101,7 @@ async fn put(tx: &mut Tx, part: &PutPart, hook: &dyn CommitHook) -> Result<Part,
     tx.lock(&[b"part".as_slice(), &part.upload.0, &part.number.to_le_bytes()].concat()).await?;
     let sql = match tx.engine() {
         Engine::Sqlite => select!(""),
-        Engine::Postgres => select!(" FOR SHARE OF u"),
+        Engine::Postgres => select!(" FOR SHARE OF u FOR KEY SHARE OF b"),
     };
     let row = tx.query_opt(sql, &[id.clone(), bucket, key, part.number.into()]).await?;
     let row = row.ok_or(CatalogError::NoSuchUpload)?;
@@ -120,7 +120,8 @@ async fn put(tx: &mut Tx, part: &PutPart, hook: &dyn CommitHook) -> Result<Part,
         tx.execute(RELEASE, &[Value::Int(replaced), part.now_ms.into()]).await?;
     }
     let bytes = part.size.cast_signed() - row.opt_int(1)?.unwrap_or(0);
-    hook.run(tx, &UsageChange { account: AccountId(row.bytes(0)?), bytes, objects: 0 }).await?;
+    let account = AccountId(row.bytes(0)?);
+    hook.run(tx, &UsageChange { account, bucket: part.bucket.0, bytes, objects: 0 }).await?;
     Ok(Part {
         number: part.number,
         size: part.size,

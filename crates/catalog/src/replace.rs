@@ -201,7 +201,7 @@ impl<'a> LockedKey<'a> {
 
     /// The usage change so far.
     pub(crate) const fn change(&self) -> UsageChange {
-        UsageChange { account: self.account, bytes: self.bytes, objects: self.objects }
+        UsageChange { account: self.account, bucket: self.bucket.0, bytes: self.bytes, objects: self.objects }
     }
 
     /// Runs the hook, last of all: it locks the account's row.

@@ -286,7 +286,7 @@ impl Catalog {
         self.db
             .write(move |tx| {
                 let (params, hook) = (params.clone(), Arc::clone(&hook));
-                Box::pin(async move { abort(tx, &params, now_ms, &*hook).await })
+                Box::pin(async move { abort(tx, (bucket, &params), now_ms, &*hook).await })
             })
             .await
     }
@@ -394,7 +394,7 @@ fn upload_from_row(row: &Row) -> Result<Upload, CatalogError> {
 
 async fn abort(
     tx: &mut Tx,
-    params: &[Value; 3],
+    (bucket_id, params): (BucketId, &[Value; 3]),
     now_ms: u64,
     hook: &dyn CommitHook,
 ) -> Result<(), CatalogError> {
@@ -406,6 +406,7 @@ async fn abort(
     if lock_upload(tx, params).await?.completed.is_some() {
         return Err(CatalogError::NoSuchUpload);
     }
+    keep_bucket(tx, bucket_id).await?;
     let [id, bucket, _] = params;
     let stored = tx.query_opt(STORED, &[bucket.clone(), id.clone()]).await?;
     let stored = stored.ok_or(CatalogError::NoSuchUpload)?;
@@ -414,7 +415,8 @@ async fn abort(
     tx.execute(DELETE, std::slice::from_ref(id)).await?;
     let bytes = -stored.int(1)?;
     if bytes != 0 {
-        hook.run(tx, &UsageChange { account: AccountId(stored.bytes(0)?), bytes, objects: 0 }).await?;
+        let account = AccountId(stored.bytes(0)?);
+        hook.run(tx, &UsageChange { account, bucket: bucket_id.0, bytes, objects: 0 }).await?;
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ mod value;
 pub use config::{DbConfig, Engine};
 pub use database::Db;
 pub use error::DbError;
-pub use hook::{CommitHook, UsageChange};
+pub use hook::{CommitHook, StoredCount, StoredUsage, UsageChange};
 pub use migration::Migration;
 pub use tx::{Tx, TxFuture};
 pub use value::{Row, Value};

@@ -4,7 +4,11 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use datamesh_accounts::{AccessKey, AccessKeyInfo, AccountUsage, Accounts, AccountsError, KeyStatus, User};
+use datamesh_accounts::{
+    AccessKey, AccessKeyInfo, AccountUsage, Accounts, AccountsError, Dimension, KeyStatus, Limit,
+    LimitChange, Owner, User,
+};
+use datamesh_catalog::Catalog;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -26,11 +30,15 @@ impl From<AccountsError> for ApiError {
             | AccountsError::AccessKeyExists { .. }
             | AccountsError::KeyNameTaken { .. }
             | AccountsError::KekInUse { .. } => Self::Conflict { message },
-            AccountsError::NoSuchAccount { .. } | AccountsError::NoSuchAccessKey { .. } => {
-                Self::NotFound { message }
-            }
+            AccountsError::NoSuchAccount { .. }
+            | AccountsError::NoSuchAccessKey { .. }
+            | AccountsError::NoSuchHold { .. } => Self::NotFound { message },
             AccountsError::InvalidEmail { .. }
             | AccountsError::UnknownPlan { .. }
+            | AccountsError::InvalidPlans { .. }
+            | AccountsError::UnknownDimension { .. }
+            | AccountsError::InvalidLimit { .. }
+            | AccountsError::InvalidHold { .. }
             | AccountsError::InvalidAccessKeyId
             | AccountsError::InvalidPolicy(_)
             | AccountsError::InvalidSecret
@@ -59,9 +67,9 @@ pub(super) async fn create_user(
     if name.len() > NAME_LEN_MAX {
         return Err(ApiError::Invalid { message: format!("name: expected at most {NAME_LEN_MAX} bytes") });
     }
-    let user = state.accounts.create_user(&request.email, &name, request.plan.parse()?).await?;
+    let user = state.accounts.create_user(&request.email, &name, &request.plan).await?;
     let key = state.accounts.create_key(user.id, None).await?;
-    tracing::info!(account = %user.id, plan = %user.plan, "an operator created an account");
+    tracing::info!(account = %user.id, plan = user.plan, "an operator created an account");
     Ok((StatusCode::CREATED, Json(merge(describe(&user, None), new_key(&key)))))
 }
 
@@ -96,11 +104,13 @@ pub(super) async fn set_limits(
 ) -> Result<Json<Value>, ApiError> {
     let request: SetLimits = parse(&body)?;
     let user = find(&state.accounts, &user).await?;
-    let mut limits = state.accounts.usage(user.id).await?.limits;
-    limits.bytes = request.bytes.or(limits.bytes);
-    limits.objects = request.objects.or(limits.objects);
-    state.accounts.set_limits(user.id, limits).await?;
-    tracing::info!(account = %user.id, ?limits, "an operator set limits");
+    let named = [(Dimension::Bytes, request.bytes), (Dimension::Objects, request.objects)];
+    let changes: Vec<_> = named
+        .into_iter()
+        .filter_map(|(dimension, limit)| Some((dimension, LimitChange::Limit(Limit::enforced(limit?)))))
+        .collect();
+    state.accounts.change_limits(&Owner::Account(user.id), &changes, Catalog::stored_count()).await?;
+    tracing::info!(account = %user.id, ?changes, "an operator set limits");
     let usage = state.accounts.usage(user.id).await?;
     Ok(Json(describe(&user, Some(&usage))))
 }
@@ -188,16 +198,16 @@ fn describe(user: &User, usage: Option<&AccountUsage>) -> Value {
         "user_id": user.id,
         "email": user.email,
         "name": user.name,
-        "plan": user.plan.name(),
+        "plan": user.plan,
         "created": time_text(user.created_at_ms),
     });
     if let Some(usage) = usage {
-        described["bytes_used"] = usage.bytes.into();
-        described["bytes_reserved"] = usage.bytes_reserved.into();
-        described["bytes_limit"] = usage.limits.bytes.into();
-        described["objects_used"] = usage.objects.into();
-        described["objects_reserved"] = usage.objects_reserved.into();
-        described["objects_limit"] = usage.limits.objects.into();
+        described["bytes_used"] = usage.bytes.used.into();
+        described["bytes_reserved"] = usage.bytes.reserved.into();
+        described["bytes_limit"] = usage.bytes.limit.into();
+        described["objects_used"] = usage.objects.used.into();
+        described["objects_reserved"] = usage.objects.reserved.into();
+        described["objects_limit"] = usage.objects.limit.into();
     }
     described
 }
@@ -233,6 +243,6 @@ fn merge(mut one: Value, other: Value) -> Value {
     one
 }
 
-fn time_text(ms: u64) -> Option<String> {
+pub(super) fn time_text(ms: u64) -> Option<String> {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()?.format(&Rfc3339).ok()
 }

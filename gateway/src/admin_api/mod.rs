@@ -7,6 +7,8 @@ mod accounts;
 mod cluster;
 mod encryption;
 mod error;
+mod holds;
+mod limits;
 mod maintenance;
 mod metrics;
 mod probes;
@@ -59,6 +61,15 @@ fn router(state: AdminState) -> Router {
     let guarded = Router::new()
         .route("/v1/users", get(accounts::list_users).post(accounts::create_user))
         .route("/v1/users/{user}/limits", put(accounts::set_limits))
+        .route("/v1/users/{user}/plan", put(limits::subscribe))
+        .route("/v1/users/{user}/quota", get(limits::show_account).put(limits::change_account))
+        .route("/v1/users/{user}/buckets/{bucket}/quota", get(limits::show_bucket).put(limits::change_bucket))
+        .route("/v1/users/{user}/keys/{key}/quota", get(limits::show_key).put(limits::change_key))
+        .route("/v1/users/{user}/quota-events", get(limits::events))
+        .route("/v1/users/{user}/holds", get(holds::list).post(holds::place))
+        .route("/v1/holds/{hold}", delete(holds::lift))
+        .route("/v1/plans", get(limits::plans).post(limits::apply_plans))
+        .route("/v1/quota/reconcile", post(limits::reconcile))
         .route("/v1/users/{user}/keys", get(accounts::list_keys).post(accounts::create_key))
         .route("/v1/keys/{access_key_id}", delete(accounts::revoke_key))
         .route("/v1/keys/{access_key_id}/policy", put(accounts::set_key_policy))

@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use datamesh_accounts::Plan;
 use datamesh_cluster::ProfileSetting;
 use datamesh_mesh::{
     Member, MemberState, MeshConfig, MeshError, NetworkMap, NodeKey, OperatorKey, Roles, SignedMap,
@@ -25,7 +24,7 @@ use crate::instance::{Credentials, Instance, StartError, read_credentials, write
 
 /// The account of a data folder's first start.
 const EMAIL: &str = "dev@example.org";
-const PLAN: Plan = Plan::Unlimited;
+const PLAN: &str = "unlimited";
 /// The storage classes that go to one folder without redundancy, as their names promise.
 const LOCAL_CLASSES: [&str; 2] = ["ONEZONE_IA", "REDUCED_REDUNDANCY"];
 /// How often lifecycle rules are applied.

@@ -40,6 +40,9 @@ pub struct GatewayConfig {
     /// The key that encrypts all other keys. Default: as [`KeysSection::default`].
     #[serde(default)]
     pub keys: KeysSection,
+    /// Plans and limits. Default: as [`AccountsSection::default`].
+    #[serde(default)]
+    pub accounts: AccountsSection,
     /// The mesh; needed when a backend is of type `mesh`. Default: none.
     pub mesh: Option<MeshSection>,
     /// Placement, reads and repair on the mesh.
@@ -179,6 +182,23 @@ pub struct KeysSection {
     pub kek_file: Option<PathBuf>,
 }
 
+/// `[accounts]`: plans and limits.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccountsSection {
+    /// A file with plans, applied at each start: a plan that says something new gets a new version. Default: none,
+    /// beside those that ship.
+    pub plans_file: Option<PathBuf>,
+    /// How long a request waits for its turn when its owner is over a rate, before it is refused. Default: 5s.
+    pub queue_time: TimeSpan,
+}
+
+impl Default for AccountsSection {
+    fn default() -> Self {
+        Self { plans_file: None, queue_time: TimeSpan::seconds(5) }
+    }
+}
+
 /// `[ingest]`: writing objects.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -282,6 +302,7 @@ impl GatewayConfig {
             admin: AdminSection::default(),
             database: DatabaseSection::default(),
             keys: KeysSection::default(),
+            accounts: AccountsSection::default(),
             mesh: None,
             cluster: ClusterConfig::default(),
             storage: StorageSection::default(),

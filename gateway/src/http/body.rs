@@ -7,12 +7,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use datamesh_accounts::Direction;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::deadline::Deadline;
+use super::pacing::Pacing;
 use super::request::RequestTrace;
 
 /// What is still read of a body that nobody wants any more, so that the client gets to see its answer: a
@@ -26,13 +28,15 @@ pub(super) struct RequestBody {
     /// The client holds the body back until it is asked for it, and nobody has asked yet.
     held_back: bool,
     deadline: Deadline,
+    pacing: Pacing,
     trace: Arc<RequestTrace>,
 }
 
 impl RequestBody {
     pub(super) fn new(inner: Incoming, idle_max: Duration, trace: Arc<RequestTrace>) -> Self {
         let held_back = trace.is_body_held_back();
-        Self { inner: Some(inner), held_back, deadline: Deadline::new(idle_max), trace }
+        let pacing = Pacing::new(Arc::clone(&trace), Direction::Received);
+        Self { inner: Some(inner), held_back, deadline: Deadline::new(idle_max), pacing, trace }
     }
 }
 
@@ -49,6 +53,7 @@ impl Body for RequestBody {
             this.held_back = false;
             this.trace.body_asked_for();
         }
+        ready!(this.pacing.poll(cx));
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
         let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) else {
             ready!(this.deadline.poll(cx));
@@ -57,7 +62,11 @@ impl Body for RequestBody {
         };
         this.deadline.disarm();
         match &frame {
-            Some(Ok(frame)) => this.trace.received(frame.data_ref().map_or(0, Bytes::len)),
+            Some(Ok(frame)) => {
+                let len = frame.data_ref().map_or(0, Bytes::len);
+                this.trace.received(len);
+                this.pacing.passed(len);
+            }
             Some(Err(_)) | None => this.inner = None,
         }
         Poll::Ready(
@@ -97,11 +106,12 @@ async fn linger(mut rest: Incoming) {
     }
 }
 
-/// A response body: it keeps the request counted as under way until its last byte is out, and reports a failure
+/// A response body: it keeps to its owners' bandwidth, keeps the request counted as under way until its last byte is out, and reports a failure
 /// in the middle, which costs the connection.
 pub(super) struct ResponseBody {
     pub inner: s3s::Body,
     pub trace: Arc<RequestTrace>,
+    pub pacing: Pacing,
     /// `None` for the answer to a request that was refused for want of a permit.
     pub permit: Option<OwnedSemaphorePermit>,
 }
@@ -114,9 +124,14 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, s3s::StdError>>> {
+        ready!(self.pacing.poll(cx));
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         match &frame {
-            Some(Ok(frame)) => self.trace.sent(frame.data_ref().map_or(0, Bytes::len)),
+            Some(Ok(frame)) => {
+                let len = frame.data_ref().map_or(0, Bytes::len);
+                self.trace.sent(len);
+                self.pacing.passed(len);
+            }
             Some(Err(error)) => self.trace.broken(&**error),
             None => self.permit = None,
         }

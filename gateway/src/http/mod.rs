@@ -10,6 +10,7 @@
 mod body;
 mod connection;
 mod deadline;
+mod pacing;
 mod request;
 mod server;
 mod tls;

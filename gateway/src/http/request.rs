@@ -10,18 +10,22 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use datamesh_accounts::{Admission, Direction, Effect};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, RETRY_AFTER, SERVER,
 };
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::{RequestBody, ResponseBody};
+use super::pacing::Pacing;
 use super::server::HttpConfig;
 use crate::s3::Endpoint;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+/// On every answer while an owner is at 80 % of a limit or more: `account bytes 95%: 960 of 1000`.
+const QUOTA_WARNING: HeaderName = HeaderName::from_static("x-datamesh-quota-warning");
 /// What a request is called in metrics when it was refused before it was known to be an operation.
 const REFUSED: &str = "refused";
 /// The parameter of a presigned URL that says for how long it is valid, in seconds.
@@ -47,6 +51,10 @@ pub struct RequestTrace {
     start: Instant,
     answer: OnceLock<Answer>,
     observer: OnceLock<Observer>,
+    /// At whose expense it runs, and what it does as far as holds care.
+    admission: OnceLock<(Admission, Effect)>,
+    /// The declared length of the body has been taken of somebody's quota.
+    body_len_taken: AtomicBool,
 }
 
 /// Told once a request is over, however it ended.
@@ -83,7 +91,29 @@ impl RequestTrace {
             start: Instant::now(),
             answer: OnceLock::new(),
             observer: OnceLock::new(),
+            admission: OnceLock::new(),
+            body_len_taken: AtomicBool::new(false),
         }
+    }
+
+    /// Admits the request. The first admission stays.
+    pub fn admit(&self, admission: Admission, effect: Effect) -> &Admission {
+        &self.admission.get_or_init(|| (admission, effect)).0
+    }
+
+    /// At whose expense it runs.
+    pub fn admission(&self) -> Option<&Admission> {
+        self.admission.get().map(|(admission, _)| admission)
+    }
+
+    /// What it does, once it is admitted.
+    pub fn effect(&self) -> Option<Effect> {
+        self.admission.get().map(|(_, effect)| *effect)
+    }
+
+    /// True for the first caller.
+    pub fn take_body_len(&self) -> bool {
+        !self.body_len_taken.swap(true, Ordering::Relaxed)
     }
 
     /// Wants to be told how the request ends. The first to ask is.
@@ -284,7 +314,7 @@ impl RequestHandler {
         let (Ok(permit), None) = (permit, refusal_of(&request)) else {
             let refusal = refusal_of(&request).unwrap_or_else(slow_down);
             let response = finish(refusal, &trace, &method, &resource, start);
-            return Ok(response.map(|inner| ResponseBody { inner, trace, permit: None }));
+            return Ok(response.map(|inner| answer_body(inner, trace, None)));
         };
         let mut request = request.map(|body| self.guard(body, &trace));
         request.extensions_mut().insert(Arc::clone(&trace));
@@ -297,7 +327,7 @@ impl RequestHandler {
             response = if declared > DOCUMENT_LEN_MAX { too_long() } else { unreadable() };
         }
         let response = finish(response, &trace, &method, &resource, start);
-        Ok(response.map(|inner| ResponseBody { inner, trace, permit: Some(permit) }))
+        Ok(response.map(|inner| answer_body(inner, trace, Some(permit))))
     }
 
     fn guard(&self, body: Incoming, trace: &Arc<RequestTrace>) -> s3s::Body {
@@ -306,6 +336,15 @@ impl RequestHandler {
         }
         s3s::Body::http_body(RequestBody::new(body, self.body_idle_timeout, Arc::clone(trace)))
     }
+}
+
+fn answer_body(
+    inner: s3s::Body,
+    trace: Arc<RequestTrace>,
+    permit: Option<OwnedSemaphorePermit>,
+) -> ResponseBody {
+    let pacing = Pacing::new(Arc::clone(&trace), Direction::Sent);
+    ResponseBody { inner, trace, pacing, permit }
 }
 
 fn slow_down() -> Response<s3s::Body> {
@@ -384,6 +423,11 @@ fn finish(
     let id = HeaderValue::from_str(trace.id()).expect("a request id is hexadecimal digits");
     headers.insert(REQUEST_ID, id);
     headers.insert(SERVER, HeaderValue::from_static("DataMesh"));
+    for warning in trace.admission().map(Admission::warnings).unwrap_or_default() {
+        if let Ok(warning) = HeaderValue::from_str(&warning.to_string()) {
+            headers.append(QUOTA_WARNING, warning);
+        }
+    }
     if trace.is_body_held_back() {
         // Whether the client still sends the body is its own choice: what follows on the connection can't be told.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

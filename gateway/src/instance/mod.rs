@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datamesh_accounts::{Accounts, AccountsConfig, Kek, Keyring};
+use datamesh_accounts::{Accounts, AccountsConfig, Kek, Keyring, PlanFile};
 use datamesh_catalog::Catalog;
 use datamesh_cluster::{Cluster, ClusterError};
 use datamesh_db::{Db, DbConfig};
@@ -78,7 +78,7 @@ impl Instance {
         let catalog = Catalog::open(db.clone()).await?;
         let keyring = Keyring::open(db.clone(), Kek::load_or_create(config.kek_file())?).await?;
         let auth = keyring.shard_auth_key().await?;
-        let accounts = Accounts::open(db, keyring.clone(), AccountsConfig::default()).await?;
+        let accounts = open_accounts(config, db, &keyring).await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let mesh = start_mesh(config, &stop, &tasks).await?;
         let cluster = match &mesh {
@@ -187,6 +187,7 @@ impl Instance {
         if tokio::time::timeout(STOP_TIME_MAX, self.tasks.wait()).await.is_err() {
             tracing::warn!(tasks = self.tasks.len(), "gave up on background work and admin requests");
         }
+        self.accounts.flush_meters().await;
         if let Some(mesh) = self.mesh {
             mesh.shutdown().await;
         }
@@ -230,6 +231,25 @@ async fn open_database(config: &GatewayConfig) -> Result<Db, StartError> {
         database.connections = connections;
     }
     Ok(Db::open(&database).await?)
+}
+
+async fn open_accounts(config: &GatewayConfig, db: Db, keyring: &Keyring) -> Result<Accounts, StartError> {
+    let section = &config.accounts;
+    let limits = AccountsConfig { queue_time: section.queue_time.duration(), ..AccountsConfig::default() };
+    let accounts = Accounts::open(db, keyring.clone(), limits).await?;
+    if let Some(file) = &section.plans_file {
+        let text = std::fs::read_to_string(file).map_err(StartError::io("read", file))?;
+        for applied in accounts.apply_plans(&PlanFile::parse(&text)?).await? {
+            if applied.is_new {
+                tracing::info!(
+                    plan = applied.plan.name,
+                    version = applied.plan.version,
+                    "a plan has a new version"
+                );
+            }
+        }
+    }
+    Ok(accounts)
 }
 
 async fn start_mesh(

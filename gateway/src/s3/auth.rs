@@ -12,6 +12,7 @@ use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::{S3Result, s3_error};
 
+use super::admission::admit;
 use super::caller::Identity;
 use super::post::FormIdentity;
 use super::{errors, now_ms};
@@ -105,6 +106,10 @@ impl S3Access for Access {
             identify(&self.accounts, access_key, cx.headers(), cx.uri()).await?
         };
         self.observe(cx, &identity);
+        if let Some(trace) = cx.extensions_mut().get::<Arc<RequestTrace>>().cloned() {
+            let method = cx.method().clone();
+            admit(&self.accounts, &trace, &identity, (&operation, &method)).await?;
+        }
         cx.extensions_mut().insert(identity);
         if let Some(trace) = cx.extensions_mut().get::<Arc<RequestTrace>>() {
             trace.input_awaited();

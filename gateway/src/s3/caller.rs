@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use datamesh_accounts::{Credential, Session};
+use datamesh_accounts::{Admission, Credential, Effect, Session};
 use datamesh_policy::{Action, Asked, Caller as Asker, Fact, Facts, Member, ResourceName};
 use datamesh_types::AccountId;
 use http::{Extensions, HeaderMap, HeaderValue, Uri};
@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
+use super::admission::declared_body_len;
 use super::now_ms;
 use crate::events::EventSource;
 use crate::http::RequestTrace;
@@ -70,6 +71,18 @@ impl<'a> Caller<'a> {
             Identity::Anonymous => None,
             Identity::Key(key) | Identity::Session { key, .. } => Some(key),
         }
+    }
+
+    /// At whose expense the request runs, and what it does as far as holds care.
+    pub(super) fn admission(&self) -> Option<(&'a Admission, Effect)> {
+        let trace = self.trace?;
+        Some((trace.admission()?, trace.effect()?))
+    }
+
+    /// The declared length of the request's body; only the first caller gets it.
+    pub(super) fn take_body_len(&self) -> Option<u64> {
+        let len = declared_body_len(self.headers)?;
+        self.trace.is_some_and(RequestTrace::take_body_len).then_some(len)
     }
 
     /// The session, if temporary credentials signed.

@@ -130,6 +130,7 @@ impl S3Gateway {
         if !(same_domain && same_backend && same_checksum) {
             return Box::pin(self.rewrite(source, bucket, write, wanted)).await;
         }
+        self.check_object_size(bucket, source.version.size).await?;
         let hook = self.reserve(bucket, source.version.size, 1).await?;
         let attributes =
             Attributes { checksum: checksum.clone(), encryption: write.sealing.stored, ..write.attributes };
@@ -162,6 +163,7 @@ impl S3Gateway {
         wanted: Option<Algorithm>,
     ) -> S3Result<(Committed, Option<StoredChecksum>)> {
         let size = source.version.size;
+        self.check_object_size(bucket, size).await?;
         let hook = self.reserve(bucket, size, 1).await?;
         let content_type = write.attributes.content_type.clone();
         let destination = destination(&write.sealing, write.class, content_type, true);

@@ -30,6 +30,7 @@ impl S3Gateway {
         let bucket = self.any_bucket(&input.bucket, expected_owner).await?;
         let gate = self.gate(&caller, &bucket).await?;
         gate.check(deletion(version), About::Key(&input.key))?;
+        self.enter_bucket(&caller, &bucket).await?;
         let bypass_governance = may_bypass(&gate, input.bypass_governance_retention, &input.key)?;
         let delete = DeleteVersion {
             bucket: bucket.id,
@@ -90,6 +91,9 @@ impl S3Gateway {
                     now_ms,
                 });
             }));
+        }
+        if !deletes.is_empty() {
+            self.enter_bucket(&caller, &bucket).await?;
         }
         let hook = self.release();
         let changes: Vec<Change<'_>> =

@@ -12,6 +12,7 @@ use s3s::stream::aws_chunked_stream::AwsChunkedStreamError;
 use s3s::stream::upload_stream::UploadStreamError;
 use s3s::{BodySizeLimitExceeded, S3Error, S3ErrorCode, StdError, s3_error};
 
+use super::admission::slow_down;
 use super::post::FormError;
 use crate::ingest::IngestError;
 use crate::retrieve::RetrieveError;
@@ -209,6 +210,10 @@ pub(super) fn deleted(version: &Version, named: bool) -> S3Error {
 pub(super) fn accounts(error: AccountsError) -> S3Error {
     match error {
         error @ AccountsError::QuotaExceeded { .. } => quota_exceeded(&error),
+        AccountsError::RateExceeded { retry_after, .. } => {
+            slow_down(retry_after.as_secs() + 1, error.to_string())
+        }
+        AccountsError::Held { .. } => S3Error::with_message(S3ErrorCode::AccessDenied, error.to_string()),
         AccountsError::Db(error) => db(error),
         AccountsError::InvalidToken => {
             s3_error!(InvalidToken, "The provided token is malformed or otherwise invalid.")
@@ -230,6 +235,11 @@ pub(super) fn accounts(error: AccountsError) -> S3Error {
         | AccountsError::InvalidEmail { .. }
         | AccountsError::EmailTaken
         | AccountsError::UnknownPlan { .. }
+        | AccountsError::InvalidPlans { .. }
+        | AccountsError::UnknownDimension { .. }
+        | AccountsError::InvalidLimit { .. }
+        | AccountsError::InvalidHold { .. }
+        | AccountsError::NoSuchHold { .. }
         | AccountsError::NoSuchAccount { .. }
         | AccountsError::InvalidAccessKeyId
         | AccountsError::InvalidSecret

@@ -5,6 +5,7 @@
 //! takes a quota reservation first. Errors of the crates below become S3's in `errors`, and only there.
 
 mod acls;
+mod admission;
 mod attributes;
 mod auth;
 mod beside;
@@ -186,6 +187,7 @@ impl S3Gateway {
     ) -> S3Result<Bucket> {
         let bucket = self.any_bucket(name, expected_owner).await?;
         self.gate(caller, &bucket).await?.check(action, about)?;
+        self.enter_bucket(caller, &bucket).await?;
         Ok(bucket)
     }
 
@@ -217,6 +219,7 @@ impl S3Gateway {
         match version {
             Some(version) if !version.delete_marker => {
                 gate.check(action, About::Stored(key, &version.meta))?;
+                self.enter_bucket(caller, &bucket).await?;
                 Ok((bucket, version))
             }
             _ if !gate.allows_to_miss(action, key) => Err(s3_error!(AccessDenied)),

@@ -99,6 +99,7 @@ impl S3Gateway {
         let selection =
             self.select(&version, input.range, input.part_number, &attributes, wants_checksum).await?;
         let key = self.key_of(&bucket, attributes.encryption.clone(), customer_key!(input)?.as_ref()).await?;
+        self.take_egress(&caller, selection.range.end - selection.range.start).await?;
         let body = self.retrieve.body(&version, selection.range.clone(), &key.key).await;
         let mut body = body.map_err(errors::retrieve)?;
         let blob = match body.take_ready() {

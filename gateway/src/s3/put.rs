@@ -81,6 +81,7 @@ impl S3Gateway {
         let attributes = attributes_of!(input)?;
         let key = self.new_key(&bucket, requested_encryption!(input)?).await?;
         let condition = precondition(input.if_match.as_ref(), input.if_none_match.as_ref());
+        self.check_object_size(&bucket, promise.len.max()).await?;
         let hook = self.reserve(&bucket, promise.len.max(), 1).await?;
         let destination = destination(&key, class, attributes.content_type.clone(), true);
         let body = input.body.take().unwrap_or_else(|| StreamingBlob::from_bytes(bytes::Bytes::new()));
@@ -136,7 +137,7 @@ impl S3Gateway {
         Ok((ingested, checksum))
     }
 
-    /// Takes quota for what is about to be written; the hook settles it inside the commit, dropping it gives the
+    /// Takes quota, of the bucket and of its owner, for what is about to be written; the hook settles it inside the commit, dropping it gives the
     /// quota back.
     ///
     /// # Errors
@@ -147,9 +148,8 @@ impl S3Gateway {
         bytes: u64,
         objects: u64,
     ) -> S3Result<Arc<dyn CommitHook>> {
-        let reservation =
-            self.accounts.reserve(bucket.account, bytes, objects).await.map_err(errors::accounts)?;
-        Ok(Arc::new(reservation))
+        let reservation = self.accounts.reserve_in(bucket.account, bucket.id.0, bytes, objects).await;
+        Ok(Arc::new(reservation.map_err(errors::accounts)?))
     }
 }
 

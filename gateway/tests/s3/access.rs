@@ -1,6 +1,6 @@
 //! Who may do what, and how refusals look.
 
-use datamesh_accounts::Limits;
+use datamesh_accounts::{Dimension, Owner};
 
 use crate::client::{Client, exchange};
 use crate::service::{Service, noise};
@@ -85,12 +85,9 @@ async fn presigned_urls_work_until_they_expire_and_only_as_signed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quota_is_never_exceeded_and_named_in_the_refusal() {
     let service = Service::start().await;
-    let limits = Limits { bytes: Some(1_000_000), objects: Some(3) };
-    service.accounts.set_limits(service.account, limits).await.unwrap();
-    // Until now the account had no limits, which a gateway may remember for a few seconds.
-    let fresh = Service::start().await;
-    fresh.accounts.set_limits(fresh.account, limits).await.unwrap();
-    let client = &fresh.client;
+    service.limit(&Owner::Account(service.account), Dimension::Bytes, 1_000_000).await;
+    service.limit(&Owner::Account(service.account), Dimension::Objects, 3).await;
+    let client = &service.client;
     client.put("/bucket/a", &noise(1, 600_000)).await.expect(200);
     let refused = client.put("/bucket/b", &noise(2, 600_000)).await.expect_error(403, "QuotaExceeded");
     assert!(refused.element("Message").unwrap().contains("1000000"), "{}", refused.text());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use datamesh_accounts::{Accounts, AccountsConfig, Kek, Keyring, Plan};
+use datamesh_accounts::{Accounts, AccountsConfig, Dimension, Kek, Keyring, Limit, LimitChange, Owner};
 use datamesh_backend::{Backend, BackendError, MemoryBackend, Placed, Presence, StoredChunk};
 use datamesh_catalog::Catalog;
 use datamesh_db::{Db, DbConfig};
@@ -107,7 +107,8 @@ impl Service {
         let catalog = Catalog::open(db.clone()).await.unwrap();
         let kek = Kek::load_or_create(dir.path().join("kek")).unwrap();
         let keyring = Keyring::open(db.clone(), kek).await.unwrap();
-        let accounts = Accounts::open(db, keyring.clone(), AccountsConfig::default()).await.unwrap();
+        let config = AccountsConfig { queue_time: Duration::from_secs(1), ..AccountsConfig::default() };
+        let accounts = Accounts::open(db, keyring.clone(), config).await.unwrap();
         let backend = Arc::new(FaultyBackend {
             inner: MemoryBackend::new(),
             reads_left: AtomicU64::new(u64::MAX),
@@ -156,8 +157,7 @@ impl Service {
         ));
         let mut clients = Vec::new();
         for name in ["AKIATESTA", "AKIATESTB"] {
-            let user =
-                accounts.create_user(&format!("{name}@test.org"), name, Plan::Unlimited).await.unwrap();
+            let user = accounts.create_user(&format!("{name}@test.org"), name, "unlimited").await.unwrap();
             accounts.create_key(user.id, Some((name.to_owned(), SECRET.to_owned()))).await.unwrap();
             let client = Client { address, access_key: name.into(), secret: SECRET.into() };
             clients.push((client, user.id));
@@ -180,6 +180,31 @@ impl Service {
             _dir: dir,
             _stop: stopped,
         }
+    }
+}
+
+impl Service {
+    /// Sets one of an owner's own limits.
+    pub async fn limit(&self, owner: &Owner, dimension: Dimension, maximum: u64) {
+        self.change_limit(owner, dimension, Limit::enforced(maximum)).await;
+    }
+
+    pub async fn change_limit(&self, owner: &Owner, dimension: Dimension, limit: Limit) {
+        let changes = [(dimension, LimitChange::Limit(limit))];
+        self.accounts.change_limits(owner, &changes, Catalog::stored_count()).await.unwrap();
+    }
+
+    /// A bucket as limits name it.
+    pub async fn bucket(&self, name: &str) -> Owner {
+        Owner::Bucket(self.catalog.bucket(name).await.unwrap().unwrap().id.0)
+    }
+
+    /// What an owner has used of a dimension.
+    pub async fn used(&self, owner: &Owner, dimension: Dimension) -> Option<u64> {
+        self.accounts.flush_meters().await;
+        let allowance = self.accounts.allowance(owner).await.unwrap();
+        let standing = allowance.standings.iter().find(|(counted, _)| *counted == dimension);
+        standing.map(|(_, standing)| standing.used)
     }
 }
 

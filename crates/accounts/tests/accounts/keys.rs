@@ -51,7 +51,7 @@ async fn a_key_is_looked_up_with_its_secret_account_and_domain() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db);
         let accounts = fixture.gateway().await;
-        let user = user(&accounts, Plan::Free).await;
+        let user = user(&accounts, "free").await;
         let key = accounts.create_key(user.id, None).await.unwrap();
         assert!(key.access_key_id.starts_with("AKIA") && key.access_key_id.len() == 20, "{key:?}");
         assert_eq!(key.secret_access_key.expose().len(), 40);
@@ -75,7 +75,7 @@ async fn an_explicit_key_is_checked_and_its_id_is_never_given_twice() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db);
         let accounts = fixture.gateway().await;
-        let user = user(&accounts, Plan::Free).await;
+        let user = user(&accounts, "free").await;
         let explicit =
             |id: &str, secret: &str| accounts.create_key(user.id, Some((id.to_owned(), secret.to_owned())));
         for id in ["", "ab", "a/b/c", "a b c", "k\u{e9}y-id", &"x".repeat(129)] {
@@ -104,7 +104,7 @@ async fn a_revocation_reaches_its_gateway_at_once_and_the_others_within_five_sec
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db);
         let [here, there] = [fixture.gateway().await, fixture.gateway().await];
-        let user = user(&here, Plan::Free).await;
+        let user = user(&here, "free").await;
         let id = here.create_key(user.id, None).await.unwrap().access_key_id;
         let kept = here.create_key(user.id, None).await.unwrap().access_key_id;
         assert!(there.lookup(&id).await.unwrap().is_some());
@@ -133,7 +133,7 @@ async fn a_key_made_on_another_gateway_works_soon() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db);
         let [here, there] = [fixture.gateway().await, fixture.gateway().await];
-        let user = user(&here, Plan::Free).await;
+        let user = user(&here, "free").await;
         assert!(there.lookup("my-key").await.unwrap().is_none());
         let explicit = ("my-key".to_owned(), "long-enough".to_owned());
         here.create_key(user.id, Some(explicit)).await.unwrap();
@@ -148,7 +148,7 @@ async fn a_secret_moved_to_another_key_does_not_open() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db.clone());
         let accounts = fixture.gateway().await;
-        let user = user(&accounts, Plan::Free).await;
+        let user = user(&accounts, "free").await;
         for id in ["key-one", "key-two"] {
             let explicit = (id.to_owned(), format!("secret-of-{id}"));
             accounts.create_key(user.id, Some(explicit)).await.unwrap();

@@ -1,12 +1,15 @@
 //! Quotas that cannot be raced (faults.md, F15).
 
 use super::*;
-use datamesh_accounts::{Dimension, Limits, Reservation, StoredUsage};
+use datamesh_accounts::{Drift, Reservation};
 use datamesh_db::{CommitHook, UsageChange};
 use datamesh_types::{AccountId, MIB};
 
+/// Where everything is stored.
+const BUCKET: i64 = 1;
+
 /// A commit by the catalog: here it consists of its hook alone.
-async fn commit(db: &Db, hook: Arc<dyn CommitHook>, change: UsageChange) -> Result<(), DbError> {
+pub async fn commit(db: &Db, hook: Arc<dyn CommitHook>, change: UsageChange) -> Result<(), DbError> {
     db.write(move |tx| {
         let hook = Arc::clone(&hook);
         Box::pin(async move { hook.run(tx, &change).await })
@@ -16,7 +19,7 @@ async fn commit(db: &Db, hook: Arc<dyn CommitHook>, change: UsageChange) -> Resu
 
 async fn store(db: &Db, reservation: Reservation, bytes: i64, objects: i64) -> Result<(), DbError> {
     let account = reservation.account();
-    commit(db, Arc::new(reservation), UsageChange { account, bytes, objects }).await
+    commit(db, Arc::new(reservation), UsageChange { account, bucket: BUCKET, bytes, objects }).await
 }
 
 /// What is stored and reserved, checked against the reservations' rows and the limit.
@@ -24,15 +27,15 @@ async fn usage(fixture: &Fixture, accounts: &Accounts, account: AccountId) -> (u
     let usage = accounts.usage(account).await.unwrap();
     let rows = fixture.rows("SELECT bytes, objects FROM reservation").await;
     let sum = |column| rows.iter().map(|row| row.uint(column).unwrap()).sum::<u64>();
-    assert_eq!((usage.bytes_reserved, usage.objects_reserved), (sum(0), sum(1)));
-    if let Some(limit) = usage.limits.bytes {
-        assert!(usage.bytes + usage.bytes_reserved <= limit, "{usage:?}");
+    assert_eq!((usage.bytes.reserved, usage.objects.reserved), (sum(0), sum(1)));
+    if let Some(limit) = usage.bytes.limit {
+        assert!(usage.bytes.used + usage.bytes.reserved <= limit, "{usage:?}");
     }
-    (usage.bytes, usage.bytes_reserved)
+    (usage.bytes.used, usage.bytes.reserved)
 }
 
-fn bytes_only(limit: u64) -> Limits {
-    Limits { bytes: Some(limit), objects: None }
+async fn limit_bytes(accounts: &Accounts, account: AccountId, limit: u64) {
+    set_limit(accounts, &Owner::Account(account), Dimension::Bytes, limit).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,8 +46,8 @@ async fn of_64_uploads_for_the_last_mebibyte_only_those_that_fit_get_in() {
         for _ in 0..4 {
             gateways.push(fixture.gateway().await);
         }
-        let account = user(&gateways[0], Plan::Unlimited).await.id;
-        gateways[0].set_limits(account, bytes_only(10 * MIB)).await.unwrap();
+        let account = user(&gateways[0], "unlimited").await.id;
+        limit_bytes(&gateways[0], account, 10 * MIB).await;
         let whole = gateways[0].reserve(account, 9 * MIB, 1).await.unwrap();
         store(&db, whole, 9 << 20, 1).await.unwrap();
 
@@ -79,8 +82,8 @@ async fn what_killed_gateways_hold_comes_free_when_it_expires_and_not_before() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db.clone());
         let survivor = fixture.gateway().await;
-        let account = user(&survivor, Plan::Unlimited).await.id;
-        survivor.set_limits(account, bytes_only(MIB)).await.unwrap();
+        let account = user(&survivor, "unlimited").await.id;
+        limit_bytes(&survivor, account, MIB).await;
         for _ in 0..2 {
             let killed = fixture.gateway().await;
             std::mem::forget(killed.reserve(account, MIB / 2, 1).await.unwrap());
@@ -112,8 +115,8 @@ async fn an_upload_that_outlives_its_reservation_must_fit_anew() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db.clone());
         let [slow, quick] = [fixture.gateway().await, fixture.gateway().await];
-        let account = user(&slow, Plan::Unlimited).await.id;
-        slow.set_limits(account, bytes_only(MIB)).await.unwrap();
+        let account = user(&slow, "unlimited").await.id;
+        limit_bytes(&slow, account, MIB).await;
         let late = slow.reserve(account, MIB / 2, 1).await.unwrap();
         let too_late = slow.reserve(account, MIB / 2, 1).await.unwrap();
         fixture.clock.advance(AccountsConfig::default().reservation_ttl);
@@ -136,7 +139,7 @@ async fn far_from_the_limit_uploads_share_one_reservation_of_their_gateway() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db.clone());
         let accounts = fixture.gateway().await;
-        let account = user(&accounts, Plan::Premium).await.id;
+        let account = user(&accounts, "premium").await.id;
         let first = accounts.reserve(account, 4_096, 1).await.unwrap();
         let leased = usage(&fixture, &accounts, account).await.1;
         assert_eq!(leased, 64 * MIB + 4_096);
@@ -160,8 +163,8 @@ async fn an_aborted_upload_gives_back_what_it_held() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db.clone());
         let [here, there] = [fixture.gateway().await, fixture.gateway().await];
-        let account = user(&here, Plan::Unlimited).await.id;
-        here.set_limits(account, bytes_only(MIB)).await.unwrap();
+        let account = user(&here, "unlimited").await.id;
+        limit_bytes(&here, account, MIB).await;
         let aborted = here.reserve(account, MIB, 1).await.unwrap();
         there.reserve(account, 1, 1).await.unwrap_err();
         drop(aborted);
@@ -185,9 +188,9 @@ async fn a_body_of_unknown_length_reserves_in_steps() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db.clone());
         let accounts = fixture.gateway().await;
-        let account = user(&accounts, Plan::Unlimited).await.id;
+        let account = user(&accounts, "unlimited").await.id;
         let unlimited = accounts.reserve(account, 10, 1).await.unwrap();
-        accounts.set_limits(account, bytes_only(MIB)).await.unwrap();
+        limit_bytes(&accounts, account, MIB).await;
         let growing = accounts.reserve(account, MIB / 4, 1).await.unwrap();
         growing.extend(MIB / 4).await.unwrap();
         assert_eq!(usage(&fixture, &accounts, account).await, (0, MIB / 2));
@@ -207,17 +210,18 @@ async fn a_replacement_counts_the_difference_and_deletes_are_always_allowed() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db.clone());
         let accounts = fixture.gateway().await;
-        let account = user(&accounts, Plan::Free).await.id;
+        let account = user(&accounts, "free").await.id;
         let first = accounts.reserve(account, 1_000, 1).await.unwrap();
         store(&db, first, 1_000, 1).await.unwrap();
         let smaller = accounts.reserve(account, 400, 1).await.unwrap();
         store(&db, smaller, -600, 0).await.unwrap();
-        accounts.set_limits(account, Limits { bytes: Some(1), objects: Some(0) }).await.unwrap();
-        let change = UsageChange { account, bytes: -100, objects: 0 };
+        limit_bytes(&accounts, account, 1).await;
+        set_limit(&accounts, &Owner::Account(account), Dimension::Objects, 0).await;
+        let change = UsageChange { account, bucket: BUCKET, bytes: -100, objects: 0 };
         commit(&db, accounts.release_hook(), change).await.unwrap();
         let now = accounts.usage(account).await.unwrap();
-        assert_eq!((now.bytes, now.objects, now.limits.bytes), (300, 1, Some(1)));
-        let growth = UsageChange { account, bytes: 1, objects: 0 };
+        assert_eq!((now.bytes.used, now.objects.used, now.bytes.limit), (300, 1, Some(1)));
+        let growth = UsageChange { account, bucket: BUCKET, bytes: 1, objects: 0 };
         assert!(matches!(commit(&db, accounts.release_hook(), growth).await, Err(DbError::Rejected { .. })));
         let error = accounts.reserve(account, 0, 1).await.err();
         // The gateway's lease from before still has room; beyond it there is none.
@@ -233,12 +237,14 @@ async fn the_number_of_objects_is_limited_like_bytes() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db.clone());
         let accounts = fixture.gateway().await;
-        let account = user(&accounts, Plan::Unlimited).await.id;
-        accounts.set_limits(account, Limits { bytes: None, objects: Some(2) }).await.unwrap();
+        let account = user(&accounts, "unlimited").await.id;
+        set_limit(&accounts, &Owner::Account(account), Dimension::Objects, 2).await;
         let held = accounts.reserve(account, MIB, 1).await.unwrap();
         store(&db, accounts.reserve(account, MIB, 1).await.unwrap(), 1 << 20, 1).await.unwrap();
         let error = accounts.reserve(account, MIB, 1).await.unwrap_err();
-        let expected = "the limit of 2 objects would be exceeded: 1 used, 1 reserved, 1 requested";
+        let expected = format!(
+            "the limit of 2 objects of the account {account} would be exceeded: 1 used, 1 reserved, 1 requested"
+        );
         assert_eq!(error.to_string(), expected);
         drop(held);
         accounts.reserve(account, MIB, 1).await.unwrap();
@@ -254,19 +260,22 @@ async fn reconciling_reports_every_difference_and_mends_it() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db.clone());
         let accounts = fixture.gateway().await;
-        let account = user(&accounts, Plan::Free).await.id;
-        let other = accounts.create_user("other@example.com", "Other", Plan::Free).await.unwrap().id;
+        let account = user(&accounts, "free").await.id;
+        let other = accounts.create_user("other@example.com", "Other", "free").await.unwrap().id;
         store(&db, accounts.reserve(account, 1_000, 1).await.unwrap(), 1_000, 1).await.unwrap();
         store(&db, accounts.reserve(other, 7, 1).await.unwrap(), 7, 1).await.unwrap();
-        let truth = StoredUsage { account, bytes: 1_000, objects: 1 };
-        let drifts = accounts.reconcile(&[truth]).await.unwrap();
-        let [drift] = drifts.as_slice() else { panic!("{drifts:?}") };
-        assert_eq!(drift.recorded, StoredUsage { account: other, bytes: 7, objects: 1 });
-        assert_eq!(drift.counted, StoredUsage { account: other, bytes: 0, objects: 0 });
-        assert_eq!(accounts.reconcile(&[truth]).await.unwrap(), []);
+        let stored = StoredUsage { account, bucket: BUCKET, bytes: 1_000, objects: 1 };
+        let truth = Arc::new(Counted(vec![stored]));
+        let found = accounts.reconcile(truth.clone()).await.unwrap();
+        let drift =
+            |dimension, recorded| Drift { owner: Owner::Account(other), dimension, recorded, counted: 0 };
+        let expected = [drift(Dimension::Bytes, 7), drift(Dimension::Objects, 1)];
+        assert_eq!((found.owners_checked, found.drifts.as_slice()), (2, expected.as_slice()));
+        assert_eq!(accounts.mend_usage(truth.clone()).await.unwrap(), found);
+        assert_eq!(accounts.reconcile(truth).await.unwrap().drifts, []);
         let all = accounts.usage_of_all().await.unwrap();
         assert_eq!(all.len(), 2);
-        assert_eq!(all.iter().map(|usage| usage.bytes).sum::<u64>(), 1_000);
+        assert_eq!(all.iter().map(|usage| usage.bytes.used).sum::<u64>(), 1_000);
     })
     .await;
 }

@@ -25,7 +25,7 @@ async fn a_rotated_kek_seals_every_secret_and_the_old_one_can_be_destroyed() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db);
         let accounts = fixture.gateway().await;
-        let user = user(&accounts, Plan::Free).await;
+        let user = user(&accounts, "free").await;
         let mut key_ids = Vec::new();
         // More than one page of them.
         for _ in 0..300 {
@@ -69,7 +69,7 @@ async fn a_key_is_not_retired_while_another_gateway_still_seals_under_it() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db);
         let rotating = fixture.gateway().await;
-        let user = user(&rotating, Plan::Free).await;
+        let user = user(&rotating, "free").await;
         // Its file is a copy that nobody has replaced yet.
         let copy = fixture.folder.path().join("copy");
         rotating.add_kek().unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use datamesh_catalog::{
-    BucketId, CatalogError, Committed, CompleteUpload, CompletedPart, Part, Upload, UploadId,
+    Bucket, BucketId, CatalogError, Committed, CompleteUpload, CompletedPart, Part, Upload, UploadId,
 };
 use datamesh_policy::Action;
 use md5::{Digest, Md5};
@@ -51,7 +51,7 @@ impl S3Gateway {
         let encryption = key_of_parts.shown();
         let (etag, attributes) = match &upload.completed {
             Some(done) => (done.etag.clone(), attributes),
-            None => self.assemble(bucket.id, &key, (&upload, attributes), &named, &input).await?,
+            None => self.assemble(&bucket, &key, (&upload, attributes), &named, &input).await?,
         };
         let checksum = attributes.checksum.clone();
         let expected_size = input.mpu_object_size.map(u64::try_from).transpose();
@@ -112,15 +112,16 @@ impl S3Gateway {
     /// The `ETag` and the attributes of the object that the named parts make, once they are what the client says.
     async fn assemble(
         &self,
-        bucket: BucketId,
+        bucket: &Bucket,
         key: &[u8],
         (upload, mut attributes): (&Upload, Attributes),
         named: &[NamedPart],
         input: &CompleteMultipartUploadInput,
     ) -> S3Result<(String, Attributes)> {
         let planned = attributes.planned.take().ok_or_else(|| s3_error!(InternalError))?;
-        let stored = self.stored_parts(bucket, key, upload).await?;
+        let stored = self.stored_parts(bucket.id, key, upload).await?;
         let chosen = choose(named, &stored)?;
+        self.check_object_size(bucket, chosen.iter().map(|part| part.size).sum()).await?;
         let values = chosen.iter().map(|part| (first_value(part, planned.algorithm), part.size));
         let known: Option<Vec<(String, u64)>> = values.map(|(value, size)| Some((value?, size))).collect();
         attributes.checksum = known.and_then(|known| {

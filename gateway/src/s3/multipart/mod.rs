@@ -58,6 +58,7 @@ impl S3Gateway {
         match self.catalog.upload(bucket.id, key.as_bytes(), id).await {
             Ok(upload) => {
                 gate.check(action, About::Stored(key, &upload.meta))?;
+                self.enter_bucket(caller, bucket).await?;
                 Ok(upload)
             }
             Err(error) => {

@@ -1,0 +1,272 @@
+//! Admission: what a request takes of its owners' rates, and what it moves at their expense.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::controls::{Controls, Limiter, View, wait_of};
+use crate::hold::Effect;
+use crate::owner::Owner;
+use crate::pacer::Pace;
+use crate::quota::Amount;
+use crate::warning::Warning;
+use crate::{Accounts, AccountsError, Dimension, Limit, Stage};
+
+/// Requests of an owner that may wait for their turn at once: beyond, one owner could hold up all others.
+const QUEUE_LEN_MAX: usize = 64;
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the client.
+    Received,
+    /// To the client.
+    Sent,
+}
+
+impl Direction {
+    fn amount(self, bytes: u64) -> Amount {
+        match self {
+            Self::Received => Amount::new(bytes, 0),
+            Self::Sent => Amount::new(0, bytes),
+        }
+    }
+
+    const fn rate(self) -> Dimension {
+        match self {
+            Self::Received => Dimension::Upload,
+            Self::Sent => Dimension::Download,
+        }
+    }
+}
+
+/// One request, from its admission to its last byte. Dropping it ends it.
+pub struct Admission {
+    accounts: Accounts,
+    entered: Mutex<Entered>,
+}
+
+#[derive(Default)]
+struct Entered {
+    owners: Vec<(Arc<Controls>, View)>,
+    permits: Vec<OwnedSemaphorePermit>,
+    /// What was taken to be received and to be sent, and has not moved yet: less than nothing when more has moved.
+    promised: Amount,
+}
+
+impl Accounts {
+    /// A request that is at nobody's expense yet.
+    pub fn admission(&self) -> Admission {
+        Admission { accounts: self.clone(), entered: Mutex::default() }
+    }
+
+    /// Checks an object's size against the limits of its account and its bucket.
+    ///
+    /// # Errors
+    /// [`AccountsError::QuotaExceeded`].
+    pub async fn check_object_size(&self, owners: &[Owner], size: u64) -> Result<(), AccountsError> {
+        for owner in owners {
+            let view = self.controls().of(owner).view(self).await?;
+            check_size(owner, &view, size)?;
+        }
+        Ok(())
+    }
+}
+
+fn check_size(owner: &Owner, view: &View, size: u64) -> Result<(), AccountsError> {
+    match view.limits.hard(Dimension::ObjectSize) {
+        Some(limit) if size > limit => Err(AccountsError::QuotaExceeded {
+            owner: owner.clone(),
+            dimension: Dimension::ObjectSize,
+            limit,
+            used: 0,
+            reserved: 0,
+            requested: size,
+        }),
+        _ => Ok(()),
+    }
+}
+
+impl Admission {
+    fn entered(&self) -> MutexGuard<'_, Entered> {
+        self.entered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts the request at the expense of one more owner; a second time changes nothing. Waits for a turn, but not for
+    /// long: rates are shaped before they are refused.
+    ///
+    /// # Errors
+    /// [`AccountsError::Held`], [`AccountsError::RateExceeded`], [`AccountsError::NoSuchAccount`].
+    pub async fn enter(&self, owner: &Owner, effect: Effect) -> Result<(), AccountsError> {
+        if self.entered().owners.iter().any(|(controls, _)| controls.owner == *owner) {
+            return Ok(());
+        }
+        let controls = self.accounts.controls().of(owner);
+        let view = controls.view(&self.accounts).await?;
+        let now_ms = self.accounts.now_ms();
+        let held = view.holds.iter().find(|hold| hold.is_active(now_ms) && hold.forbids(effect));
+        if let Some(hold) = held {
+            return Err(AccountsError::Held { kind: hold.kind, scope: hold.scope });
+        }
+        let deadline = Instant::now() + self.accounts.config().queue_time;
+        let permit = match &view.operations {
+            Some((limit, permits)) => permit(&controls, *limit, permits, deadline).await?,
+            None => None,
+        };
+        if let Some((limit, limiter)) = &view.requests {
+            pass(&controls, *limit, limiter, deadline).await?;
+        }
+        let mut entered = self.entered();
+        entered.permits.extend(permit);
+        entered.owners.push((controls, view));
+        Ok(())
+    }
+
+    /// Takes bytes of this month's quota, of all owners, before they move.
+    ///
+    /// # Errors
+    /// [`AccountsError::QuotaExceeded`]; nothing is taken then.
+    pub async fn take(&self, direction: Direction, bytes: u64) -> Result<(), AccountsError> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let amount = direction.amount(bytes);
+        let owners: Vec<_> = self.entered().owners.iter().map(|(controls, _)| Arc::clone(controls)).collect();
+        for (index, controls) in owners.iter().enumerate() {
+            if let Err(error) = controls.meter.take(&self.accounts, &controls.owner, amount).await {
+                owners[..index].iter().for_each(|controls| controls.meter.give(amount));
+                return Err(error);
+            }
+        }
+        let mut entered = self.entered();
+        entered.promised = entered.promised.plus(amount);
+        Ok(())
+    }
+
+    /// Bytes have moved. Those that were not taken before are counted, too.
+    pub fn moved(&self, direction: Direction, bytes: u64) {
+        let mut entered = self.entered();
+        entered.promised = entered.promised.minus(direction.amount(bytes));
+    }
+
+    /// What the client should be told of limits that are close.
+    pub fn warnings(&self) -> Vec<Warning> {
+        self.entered().owners.iter().flat_map(|(_, view)| view.warnings.iter().cloned()).collect()
+    }
+
+    /// Checks an object's size against the limits of everybody who has entered.
+    ///
+    /// # Errors
+    /// [`AccountsError::QuotaExceeded`].
+    pub fn check_object_size(&self, size: u64) -> Result<(), AccountsError> {
+        self.entered().owners.iter().try_for_each(|(controls, view)| check_size(&controls.owner, view, size))
+    }
+
+    /// Books the next turn of a body's stream; how long to wait before the next call. `None` when it may go on.
+    pub fn turn(&self, direction: Direction, pace: &mut Pace) -> Option<Duration> {
+        let entered = self.entered();
+        let dimension = direction.rate();
+        let queues = entered
+            .owners
+            .iter()
+            .filter_map(|(controls, view)| Some((controls.pacer(direction), view.rate(dimension)?)));
+        pace.turn(queues, self.accounts.elapsed())
+    }
+
+    /// A body's stream ends.
+    pub fn leave(&self, direction: Direction, pace: &Pace) {
+        for (controls, view) in &self.entered().owners {
+            if let Some(rate) = view.rate(direction.rate()) {
+                controls.pacer(direction).leave(pace.owed(), rate, self.accounts.elapsed());
+            }
+        }
+    }
+
+    /// Whether a body in this direction has to keep to a rate at all.
+    pub fn is_paced(&self, direction: Direction) -> bool {
+        self.entered().owners.iter().any(|(_, view)| view.limits.hard(direction.rate()).is_some())
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let entered = self.entered.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if !entered.promised.is_zero() {
+            entered.owners.iter().for_each(|(controls, _)| controls.meter.give(entered.promised));
+        }
+    }
+}
+
+/// A request that waits; there is a limit to how many may.
+struct Queued(Arc<AtomicUsize>);
+
+impl Queued {
+    fn new(waiting: &Arc<AtomicUsize>) -> Option<Self> {
+        let before = waiting.fetch_add(1, Ordering::Relaxed);
+        let queued = Self(Arc::clone(waiting));
+        (before < QUEUE_LEN_MAX).then_some(queued)
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A permit for one more operation at once.
+async fn permit(
+    controls: &Controls,
+    limit: Limit,
+    permits: &Arc<Semaphore>,
+    deadline: Instant,
+) -> Result<Option<OwnedSemaphorePermit>, AccountsError> {
+    if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
+        return Ok(Some(permit));
+    }
+    if limit.stage != Stage::Enforce {
+        observed(&controls.owner, Dimension::Operations);
+        return Ok(None);
+    }
+    let refusal = || exceeded(&controls.owner, Dimension::Operations, limit, Duration::from_secs(1));
+    let _queued = Queued::new(&controls.waiting).ok_or_else(refusal)?;
+    let permit = tokio::time::timeout_at(deadline, Arc::clone(permits).acquire_owned()).await;
+    match permit {
+        Ok(Ok(permit)) => Ok(Some(permit)),
+        Ok(Err(_)) | Err(_) => Err(refusal()),
+    }
+}
+
+/// Waits until the rate allows one more request.
+async fn pass(
+    controls: &Controls,
+    limit: Limit,
+    limiter: &Limiter,
+    deadline: Instant,
+) -> Result<(), AccountsError> {
+    let mut queued = None;
+    while let Some(wait) = wait_of(limiter) {
+        if limit.stage != Stage::Enforce {
+            observed(&controls.owner, Dimension::Requests);
+            return Ok(());
+        }
+        queued = queued.or_else(|| Queued::new(&controls.waiting));
+        if queued.is_none() || Instant::now() + wait > deadline {
+            return Err(exceeded(&controls.owner, Dimension::Requests, limit, wait));
+        }
+        tokio::time::sleep(wait).await;
+    }
+    Ok(())
+}
+
+fn exceeded(owner: &Owner, dimension: Dimension, limit: Limit, retry_after: Duration) -> AccountsError {
+    AccountsError::RateExceeded { owner: owner.clone(), dimension, limit: limit.maximum, retry_after }
+}
+
+/// A limit that is only observed would have refused.
+fn observed(owner: &Owner, dimension: Dimension) {
+    tracing::info!(%owner, %dimension, "a limit that is not enforced was exceeded");
+}

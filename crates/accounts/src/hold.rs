@@ -1,0 +1,232 @@
+//! Holds: what an account may not do for a while. Lifting one restores everything, for nothing else was changed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use aws_lc_rs::rand;
+use datamesh_db::{Row, Tx};
+use datamesh_types::AccountId;
+
+use crate::owner::Owner;
+use crate::{Accounts, AccountsError};
+
+/// Why an account is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldKind {
+    /// It has not paid.
+    Billing,
+    /// It has been abused, or abuses.
+    Abuse,
+    /// A court or an authority says so.
+    Legal,
+    /// It is in dispute.
+    Dispute,
+}
+
+/// What a hold keeps an account from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HoldScope {
+    /// Writing. Deleting stays allowed, but under a legal hold.
+    Write,
+    /// Reading.
+    Read,
+    /// Everything.
+    All,
+}
+
+macro_rules! named {
+    ($type:ident, $what:literal: $($variant:ident = $name:literal),*) => {
+        impl $type {
+            /// Its name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = AccountsError;
+
+            fn from_str(name: &str) -> Result<Self, AccountsError> {
+                match name {
+                    $($name => Ok(Self::$variant),)*
+                    _ => Err(AccountsError::InvalidHold {
+                        reason: format!(concat!("{:?} is no ", $what), name),
+                    }),
+                }
+            }
+        }
+    };
+}
+
+named!(HoldKind, "kind: expected billing, abuse, legal or dispute":
+    Billing = "billing", Abuse = "abuse", Legal = "legal", Dispute = "dispute");
+named!(HoldScope, "scope: expected write, read or all": Write = "write", Read = "read", All = "all");
+
+/// What a request does, as far as holds care.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It reads.
+    Read,
+    /// It stores or changes something.
+    Write,
+    /// It only deletes.
+    Delete,
+}
+
+/// A hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Its id.
+    pub id: String,
+    /// Whom it holds.
+    pub account: AccountId,
+    /// Why.
+    pub kind: HoldKind,
+    /// From what.
+    pub scope: HoldScope,
+    /// The reason, as it was given.
+    pub reason: String,
+    /// When it began, milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// When it ends by itself.
+    pub until_ms: Option<u64>,
+    /// When it was lifted.
+    pub lifted_at_ms: Option<u64>,
+}
+
+/// A hold to place.
+#[derive(Debug, Clone)]
+pub struct NewHold {
+    /// Why.
+    pub kind: HoldKind,
+    /// From what.
+    pub scope: HoldScope,
+    /// The reason.
+    pub reason: String,
+    /// When it ends by itself, milliseconds since 1970.
+    pub until_ms: Option<u64>,
+}
+
+impl Hold {
+    /// Whether it counts at this moment.
+    pub fn is_active(&self, now_ms: u64) -> bool {
+        self.lifted_at_ms.is_none() && self.until_ms.is_none_or(|until_ms| until_ms > now_ms)
+    }
+
+    /// Whether it keeps its account from that.
+    pub fn forbids(&self, effect: Effect) -> bool {
+        match (self.scope, effect) {
+            (HoldScope::All, _) | (HoldScope::Write, Effect::Write) | (HoldScope::Read, Effect::Read) => true,
+            (HoldScope::Write, Effect::Delete) => self.kind == HoldKind::Legal,
+            (HoldScope::Write, Effect::Read) | (HoldScope::Read, Effect::Write | Effect::Delete) => false,
+        }
+    }
+}
+
+fn from_row(row: &Row) -> Result<Hold, AccountsError> {
+    Ok(Hold {
+        id: row.text(0)?.to_owned(),
+        account: AccountId(row.bytes(1)?),
+        kind: row.text(2)?.parse()?,
+        scope: row.text(3)?.parse()?,
+        reason: row.text(4)?.to_owned(),
+        created_at_ms: row.uint(5)?,
+        until_ms: row.opt_int(6)?.map(i64::cast_unsigned),
+        lifted_at_ms: row.opt_int(7)?.map(i64::cast_unsigned),
+    })
+}
+
+/// The holds of an account that nobody has lifted; some may be over.
+pub(crate) async fn unlifted(tx: &mut Tx, account: AccountId) -> Result<Vec<Hold>, AccountsError> {
+    const UNLIFTED: &str = "SELECT id, account, kind, scope, reason, created_at_ms, until_ms, lifted_at_ms
+        FROM hold WHERE account = $1 AND lifted_at_ms IS NULL ORDER BY created_at_ms, id";
+    tx.query(UNLIFTED, &[account.into()]).await?.iter().map(from_row).collect()
+}
+
+impl Accounts {
+    /// Holds an account. This gateway minds it at once, the others within five seconds.
+    ///
+    /// # Errors
+    /// [`AccountsError::NoSuchAccount`]; [`AccountsError::InvalidHold`] for one that is over already.
+    pub async fn hold(&self, account: AccountId, new: NewHold) -> Result<Hold, AccountsError> {
+        const INSERT: &str = "INSERT INTO hold (id, account, kind, scope, reason, created_at_ms, until_ms)
+            SELECT $1, id, $3, $4, $5, $6, $7 FROM account WHERE id = $2";
+        let now_ms = self.now_ms();
+        if new.until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
+            return Err(AccountsError::InvalidHold { reason: "until: expected a time to come".to_owned() });
+        }
+        let mut id = [0; 8];
+        rand::fill(&mut id).map_err(|_| AccountsError::Random)?;
+        let hold = Hold {
+            id: hex::encode(id),
+            account,
+            kind: new.kind,
+            scope: new.scope,
+            reason: new.reason,
+            created_at_ms: now_ms,
+            until_ms: new.until_ms,
+            lifted_at_ms: None,
+        };
+        let params = [
+            (&hold.id).into(),
+            account.into(),
+            hold.kind.name().into(),
+            hold.scope.name().into(),
+            (&hold.reason).into(),
+            now_ms.into(),
+            hold.until_ms.into(),
+        ];
+        let placed = self
+            .db()
+            .write::<_, AccountsError, _>(move |tx| {
+                let params = params.clone();
+                Box::pin(async move { Ok(tx.execute(INSERT, &params).await?) })
+            })
+            .await?;
+        if placed == 0 {
+            return Err(AccountsError::NoSuchAccount { account });
+        }
+        self.limits_changed(&Owner::Account(account));
+        Ok(hold)
+    }
+
+    /// Lifts a hold.
+    ///
+    /// # Errors
+    /// [`AccountsError::NoSuchHold`], also when it was lifted before.
+    pub async fn lift_hold(&self, id: &str) -> Result<Hold, AccountsError> {
+        const LIFT: &str = "UPDATE hold SET lifted_at_ms = $2 WHERE id = $1 AND lifted_at_ms IS NULL
+            RETURNING id, account, kind, scope, reason, created_at_ms, until_ms, lifted_at_ms";
+        let params = [id.into(), self.now_ms().into()];
+        let row = self
+            .db()
+            .write::<_, AccountsError, _>(move |tx| {
+                let params = params.clone();
+                Box::pin(async move { Ok(tx.query_opt(LIFT, &params).await?) })
+            })
+            .await?;
+        let row = row.ok_or_else(|| AccountsError::NoSuchHold { id: id.to_owned() })?;
+        let hold = from_row(&row)?;
+        self.limits_changed(&Owner::Account(hold.account));
+        Ok(hold)
+    }
+
+    /// All holds of an account, lifted ones too, oldest first.
+    pub async fn holds(&self, account: AccountId) -> Result<Vec<Hold>, AccountsError> {
+        const ALL: &str = "SELECT id, account, kind, scope, reason, created_at_ms, until_ms, lifted_at_ms
+            FROM hold WHERE account = $1 ORDER BY created_at_ms, id";
+        let rows = self
+            .db()
+            .scan::<_, AccountsError, _>(move |tx| {
+                Box::pin(async move { Ok(tx.query(ALL, &[account.into()]).await?) })
+            })
+            .await?;
+        rows.iter().map(from_row).collect()
+    }
+}

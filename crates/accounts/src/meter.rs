@@ -1,0 +1,140 @@
+//! Metering: what an owner receives and sends in a month, against its limit if it has one.
+//!
+//! Bytes are taken in memory, of what the gateway leased of the month's quota, and recorded every few seconds. A gateway
+//! that is killed loses what it had not recorded ([`FLUSH_EVERY`]); what it leased comes free when that expires.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use datamesh_db::DbError;
+use tracing::warn;
+
+use crate::owner::{Book, Month, Owner};
+use crate::quota::{self, Amount, Held};
+use crate::reservation::Share;
+use crate::subscription::limits_of;
+use crate::{Accounts, AccountsError, warning};
+
+/// How often meters are recorded: what a killed gateway loses at most.
+pub const FLUSH_EVERY: Duration = Duration::from_secs(5);
+
+/// The meter of one owner in this gateway.
+#[derive(Default)]
+pub(crate) struct Meter {
+    held: tokio::sync::Mutex<Option<(Month, Share)>>,
+    moved: Mutex<Amount>,
+}
+
+impl Meter {
+    fn moved(&self) -> MutexGuard<'_, Amount> {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nothing is left to record.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.moved().is_zero() && self.held.try_lock().is_ok_and(|held| held.is_none())
+    }
+
+    /// Takes bytes to receive (first) and to send (second).
+    ///
+    /// # Errors
+    /// [`AccountsError::QuotaExceeded`].
+    pub(crate) async fn take(
+        &self,
+        accounts: &Accounts,
+        owner: &Owner,
+        amount: Amount,
+    ) -> Result<(), AccountsError> {
+        let month = Month::of(accounts.now_ms());
+        let mut held = self.held.lock().await;
+        if held.as_ref().is_some_and(|(of, _)| *of != month) {
+            self.record(accounts, owner, &mut held).await?;
+        }
+        match &*held {
+            Some((_, share)) => share.extend(amount).await?,
+            None => {
+                let book = Book::Moved(owner.clone(), month);
+                *held = Some((month, Share::take(accounts, &book, amount).await?));
+            }
+        }
+        let mut moved = self.moved();
+        *moved = moved.plus(amount);
+        Ok(())
+    }
+
+    /// Some of what was taken was not moved after all.
+    pub(crate) fn give(&self, amount: Amount) {
+        let mut moved = self.moved();
+        *moved = moved.minus(amount);
+    }
+
+    /// Records what was moved since the last time.
+    pub(crate) async fn flush(&self, accounts: &Accounts, owner: &Owner) -> Result<(), AccountsError> {
+        let mut held = self.held.lock().await;
+        self.record(accounts, owner, &mut held).await
+    }
+
+    async fn record(
+        &self,
+        accounts: &Accounts,
+        owner: &Owner,
+        held: &mut Option<(Month, Share)>,
+    ) -> Result<(), AccountsError> {
+        let taken = held.take();
+        let moved = std::mem::take(&mut *self.moved());
+        if moved.is_zero() {
+            return Ok(());
+        }
+        let now_ms = accounts.now_ms();
+        let month = taken.as_ref().map_or_else(|| Month::of(now_ms), |(month, _)| *month);
+        let book = Book::Moved(owner.clone(), month);
+        let share = taken.as_ref().map_or_else(Held::default, |(_, share)| share.held());
+        let recorded = accounts
+            .db()
+            .write(move |tx| {
+                let book = book.clone();
+                Box::pin(async move { record(tx, &book, moved, share, now_ms).await })
+            })
+            .await;
+        match recorded {
+            Ok(paid) => drop(taken.inspect(|(_, share)| share.paid(paid))),
+            // Recording it again could count it twice.
+            Err(AccountsError::Db(error @ DbError::OutcomeUnknown { .. })) => return Err(error.into()),
+            Err(error) => {
+                *held = taken;
+                let mut since = self.moved();
+                *since = since.plus(moved);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn record(
+    tx: &mut datamesh_db::Tx,
+    book: &Book,
+    moved: Amount,
+    held: Held,
+    now_ms: u64,
+) -> Result<Amount, AccountsError> {
+    if quota::find(tx, book).await?.is_none() {
+        let limits = limits_of(tx, book.owner()).await?;
+        quota::set_limits(tx, book, &limits, Amount::ZERO).await?;
+    }
+    let settled = quota::record_moved(tx, book, moved, held).await?;
+    warning::record(tx, &settled.warnings, now_ms).await?;
+    Ok(settled.paid[0])
+}
+
+impl Accounts {
+    /// Records what this gateway has metered. It happens on its own every [`FLUSH_EVERY`]; call it before the end.
+    pub async fn flush_meters(&self) {
+        for controls in self.controls().all() {
+            if let Err(error) = controls.meter.flush(self, &controls.owner).await {
+                warn!(%error, owner = %controls.owner, "metered traffic could not be recorded");
+            }
+        }
+        self.controls().prune(self.elapsed());
+    }
+}

@@ -1,0 +1,121 @@
+//! Who limits are for, and the books that count against them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datamesh_db::Value;
+use datamesh_types::AccountId;
+use time::OffsetDateTime;
+
+use crate::Dimension;
+
+/// Who a limit is for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Owner {
+    /// An account.
+    Account(AccountId),
+    /// A bucket, by its number in the catalog, which is never used again.
+    Bucket(i64),
+    /// An access key, by its id.
+    Key(Arc<str>),
+}
+
+impl Owner {
+    /// Its name in the tables: an account's is its id alone, as it was before buckets and keys had limits.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Account(account) => account.0.to_vec(),
+            Self::Bucket(bucket) => [b"bucket/".as_slice(), &bucket.to_be_bytes()].concat(),
+            Self::Key(key) => [b"key/".as_slice(), key.as_bytes()].concat(),
+        }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account(account) => write!(f, "account {account}"),
+            Self::Bucket(bucket) => write!(f, "bucket number {bucket}"),
+            Self::Key(key) => write!(f, "access key {key}"),
+        }
+    }
+}
+
+/// A calendar month in UTC, as the number YYYYMM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Month(pub u32);
+
+impl Month {
+    /// The month of a moment, milliseconds since 1970.
+    pub fn of(now_ms: u64) -> Self {
+        let at = OffsetDateTime::from_unix_timestamp((now_ms / 1000) as i64);
+        let at = at.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        Self(at.year().unsigned_abs() * 100 + u32::from(u8::from(at.month())))
+    }
+}
+
+/// Two of an owner's dimensions that are counted together: a pair of rows in `quota`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Book {
+    /// Bytes and objects that are stored.
+    Stored(Owner),
+    /// Bytes received and sent in a month.
+    Moved(Owner, Month),
+}
+
+impl Book {
+    pub(crate) fn owner(&self) -> &Owner {
+        match self {
+            Self::Stored(owner) | Self::Moved(owner, _) => owner,
+        }
+    }
+
+    /// The name of its rows.
+    pub(crate) fn key(&self) -> Vec<u8> {
+        match self {
+            Self::Stored(owner) => owner.encode(),
+            Self::Moved(owner, month) => {
+                [b"month/".as_slice(), &month.0.to_be_bytes(), b"/", &owner.encode()].concat()
+            }
+        }
+    }
+
+    pub(crate) fn param(&self) -> Value {
+        Value::from(self.key())
+    }
+
+    /// What its two rows count.
+    pub(crate) const fn dimensions(&self) -> [Dimension; 2] {
+        match self {
+            Self::Stored(_) => [Dimension::Bytes, Dimension::Objects],
+            Self::Moved(..) => [Dimension::Ingress, Dimension::Egress],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_month_begins_at_midnight_utc() {
+        assert_eq!(Month::of(0), Month(197_001));
+        assert_eq!(Month::of(1_796_083_199_999), Month(202_611));
+        assert_eq!(Month::of(1_796_083_200_000), Month(202_612));
+    }
+
+    #[test]
+    fn no_two_books_share_rows() {
+        let owners = [Owner::Account(AccountId([7; 16])), Owner::Bucket(7), Owner::Key("bucket/7".into())];
+        let mut keys: Vec<Vec<u8>> = owners
+            .iter()
+            .flat_map(|owner| {
+                let moved = |month| Book::Moved(owner.clone(), Month(month)).key();
+                [Book::Stored(owner.clone()).key(), moved(202_611), moved(202_612)]
+            })
+            .collect();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), 9);
+    }
+}
