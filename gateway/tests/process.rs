@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const GATEWAY: &str = env!("CARGO_BIN_EXE_datamesh-gateway");
@@ -174,6 +174,73 @@ fn a_dev_gateway_keeps_its_account_and_data_over_restarts() {
     assert_eq!(gateway.terminate(), Some(0));
 }
 
+/// Plans, limits and holds, from the command line.
+fn limits_are_set_and_shown(data_dir: &Path, user: &str) {
+    let before = admin_json(data_dir, &["quota", "show", user]);
+    assert_eq!(
+        before["bytes"],
+        json!({"limit": 3 << 20, "used": 0, "reserved": 0, "stage": "enforce", "own": true})
+    );
+    let refused: [&[&str]; 12] = [
+        &["quota", "set", user, "--bytes", "-1"],
+        &["quota", "set", user, "--bytes", "ten"],
+        &["quota", "set", user],
+        &["quota", "set", user, "--requests", "0"],
+        &["quota", "set", user, "--bytes", "1", "--bucket", "nosuchbucket"],
+        &["quota", "set", "nobody@example.org", "--bytes", "1"],
+        &["quota", "show", user, "--key", "NOSUCHKEY00000000000"],
+        &["user", "plan", user, "--plan", "platinum"],
+        &["user", "plan", user, "--plan", "premium", "--version", "7"],
+        &["user", "hold", user, "--scope", "some"],
+        &["user", "hold", user, "--scope", "write", "--until", "yesterday"],
+        &["plan", "show", "platinum"],
+    ];
+    for arguments in refused {
+        let output = admin(data_dir, arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?}: the reason is told");
+    }
+    assert_eq!(admin_json(data_dir, &["quota", "show", user]), before, "nothing has changed");
+
+    let set =
+        admin_json(data_dir, &["quota", "set", user, "--bytes", "10MiB", "--requests", "5", "--burst", "9"]);
+    assert_eq!(set["bytes"]["limit"], 10 << 20);
+    assert_eq!((&set["requests"]["limit"], &set["requests"]["burst"]), (&json!(5), &json!(9)));
+    let key =
+        ["quota", "set", user, "--key", "IMPORTEDKEY000000001", "--egress", "1 GB", "--stage", "observe"];
+    assert_eq!(admin_json(data_dir, &key)["egress"]["stage"], "observe");
+    admin_json(data_dir, &["user", "plan", user, "--plan", "premium"]);
+    let shown = admin_json(data_dir, &["quota", "show", user]);
+    assert_eq!((&shown["plan"]["name"], &shown["bytes"]["limit"]), (&json!("premium"), &json!(10 << 20)));
+    assert_eq!(
+        shown["egress"],
+        json!({"limit": 1_000_000_000_000_u64, "used": 0, "reserved": 0, "stage": "enforce", "own": false})
+    );
+    let plan = admin_json(data_dir, &["quota", "set", user, "--bytes", "plan"]);
+    assert_eq!(plan["bytes"]["limit"], 100_000_000_000_u64);
+
+    let file = data_dir.join("plans.toml");
+    fs::write(&file, "[premium]\nbytes = { maximum = \"200 GB\" }\n").unwrap();
+    let applied = admin_json(data_dir, &["plan", "apply", file.to_str().unwrap()]);
+    assert_eq!((&applied["plans"][0]["version"], &applied["plans"][0]["new"]), (&json!(2), &json!(true)));
+    fs::write(&file, "[premium]\nbytes = { maximum = -200 }\n").unwrap();
+    assert_eq!(admin(data_dir, &["plan", "apply", file.to_str().unwrap()]).status.code(), Some(2));
+    assert_eq!(
+        admin_json(data_dir, &["plan", "show", "premium"])["limits"]["bytes"]["maximum"],
+        200_000_000_000_u64
+    );
+
+    let hold = admin_json(
+        data_dir,
+        &["user", "hold", user, "--scope", "write", "--kind", "billing", "--until", "7d"],
+    );
+    let hold = hold["hold_id"].as_str().unwrap().to_owned();
+    assert!(admin_json(data_dir, &["user", "lift", &hold])["lifted"].is_string());
+    assert_eq!(admin(data_dir, &["user", "lift", &hold]).status.code(), Some(2));
+    let reconciled = admin_json(data_dir, &["quota", "reconcile"]);
+    assert_eq!((&reconciled["drift"], &reconciled["owners_checked"]), (&json!(0), &json!(2)));
+}
+
 #[test]
 fn operators_administer_a_gateway_from_the_command_line() {
     let temporary = TempDir::new().unwrap();
@@ -211,6 +278,8 @@ fn operators_administer_a_gateway_from_the_command_line() {
 
     let limits = admin_json(&data_dir, &["user", "limits", user_id, "--bytes", "3 MiB", "--objects", "7"]);
     assert_eq!((limits["bytes_limit"].as_u64(), limits["objects_limit"].as_u64()), (Some(3 << 20), Some(7)));
+
+    limits_are_set_and_shown(&data_dir, user_id);
 
     let groups = admin_json(&data_dir, &["group", "list"]);
     assert_eq!(groups["groups"][0]["profile"], "4+4", "{groups}");

@@ -223,8 +223,8 @@ impl State {
 
 /// A gateway's share of a rate of requests, and of its burst.
 fn request_quota(limit: Limit, gateways: u64) -> Quota {
-    let burst = u64::from(limit.burst.unwrap_or(u32::MAX)).min(limit.burst.map_or(limit.maximum, u64::from));
-    let burst = (burst / gateways).clamp(1, u64::from(u32::MAX)) as u32;
+    let burst =
+        (limit.burst.map_or(limit.maximum, u64::from) / gateways).clamp(1, u64::from(u32::MAX)) as u32;
     let nanos = 1_000_000_000u64.saturating_mul(gateways) / limit.maximum.max(1);
     let quota = Quota::with_period(Duration::from_nanos(nanos.max(1)));
     let quota = quota.unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN));

@@ -50,12 +50,11 @@ impl Meter {
         if held.as_ref().is_some_and(|(of, _)| *of != month) {
             self.record(accounts, owner, &mut held).await?;
         }
-        match &*held {
-            Some((_, share)) => share.extend(amount).await?,
-            None => {
-                let book = Book::Moved(owner.clone(), month);
-                *held = Some((month, Share::take(accounts, &book, amount).await?));
-            }
+        if let Some((_, share)) = &*held {
+            share.extend(amount).await?;
+        } else {
+            let book = Book::Moved(owner.clone(), month);
+            *held = Some((month, Share::take(accounts, &book, amount).await?));
         }
         let mut moved = self.moved();
         *moved = moved.plus(amount);

@@ -3,8 +3,7 @@
 //! A token bucket that may run into debt: a stream books its next quantum at the end of the queue and waits until that
 //! is due. It has one booking at a time, so streams get the same number of bytes whatever the size of their pieces.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Bytes of a turn.
@@ -15,34 +14,45 @@ const BURST: Duration = Duration::from_millis(250);
 /// The queue of one owner in one direction.
 #[derive(Debug, Default)]
 pub(crate) struct Pacer {
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
     /// When the next booking is due.
-    next: Mutex<Duration>,
-    /// Bytes of streams that ended in the middle of a turn.
-    left_over: AtomicU64,
+    next: Duration,
+    /// Bytes of streams that ended before their turns paid for them.
+    left_over: u64,
+}
+
+impl Queue {
+    /// Books a turn; how long to wait for it.
+    fn book(&mut self, bytes_per_second: u64, now: Duration) -> Duration {
+        let due = self.next.max(now.saturating_sub(BURST));
+        let takes = u128::from(QUANTUM) * 1_000_000_000 / u128::from(bytes_per_second.max(1));
+        self.next = due + Duration::from_nanos(takes.min(u128::from(u64::MAX)) as u64);
+        due.saturating_sub(now)
+    }
 }
 
 impl Pacer {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How long until the next booking is due.
     fn wait(&self, now: Duration) -> Duration {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner).saturating_sub(now)
+        self.queue().next.saturating_sub(now)
     }
 
     /// A stream ends and leaves this much unpaid; streams to come wait for it.
     pub(crate) fn leave(&self, bytes: u64, bytes_per_second: u64, now: Duration) {
-        let owed = self.left_over.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if owed >= QUANTUM {
-            self.left_over.fetch_sub(QUANTUM, Ordering::Relaxed);
-            self.book(bytes_per_second, now);
+        let mut queue = self.queue();
+        queue.left_over += bytes;
+        while queue.left_over >= QUANTUM {
+            queue.left_over -= QUANTUM;
+            queue.book(bytes_per_second, now);
         }
-    }
-
-    /// Books a turn; how long to wait for it.
-    fn book(&self, bytes_per_second: u64, now: Duration) -> Duration {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = (*next).max(now.saturating_sub(BURST));
-        let takes = u128::from(QUANTUM) * 1_000_000_000 / u128::from(bytes_per_second.max(1));
-        *next = due + Duration::from_nanos(takes.min(u128::from(u64::MAX)) as u64);
-        due.saturating_sub(now)
     }
 }
 
@@ -81,7 +91,7 @@ impl Pace {
             }
         }
         self.owed = self.owed.checked_sub(QUANTUM)?;
-        Some(queues.map(|(pacer, rate)| pacer.book(rate, now)).max().unwrap_or_default())
+        Some(queues.map(|(pacer, rate)| pacer.queue().book(rate, now)).max().unwrap_or_default())
     }
 }
 

@@ -3,15 +3,12 @@
 //! Every transaction here touches the reservations' rows first and the quota's rows after them, so that none of them
 //! deadlock. A book has two rows, one for each of its dimensions: an odd number and the next even one.
 
-use std::collections::BTreeMap;
-
 use datamesh_db::{DbError, Row, Tx, UsageChange};
-use datamesh_types::AccountId;
 
 use crate::limit::MAXIMUM;
 use crate::owner::{Book, Month, Owner};
 use crate::warning::{Level, Warning};
-use crate::{Accounts, AccountsError, Dimension, LimitSet, Stage};
+use crate::{AccountsError, Dimension, LimitSet, Stage};
 
 /// Amounts of a book's two dimensions together: bytes and objects stored, or bytes received and sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,7 +55,7 @@ fn clamp(amount: u64) -> i64 {
     amount.min(MAXIMUM) as i64
 }
 
-fn unsigned(amount: i64) -> u64 {
+pub(crate) fn unsigned(amount: i64) -> u64 {
     amount.max(0) as u64
 }
 
@@ -76,7 +73,7 @@ pub(crate) struct Line {
 }
 
 /// `dimension, maximum, soft, stage, used, reserved`
-fn line(row: &Row, at: usize) -> Result<Line, AccountsError> {
+pub(crate) fn line(row: &Row, at: usize) -> Result<Line, AccountsError> {
     let dimension = Dimension::from_number(row.int(at)?);
     Ok(Line {
         dimension: dimension.ok_or_else(|| AccountsError::Damaged { name: "quota".to_owned() })?,
@@ -319,6 +316,10 @@ pub(crate) async fn record_moved(
     moved: Amount,
     held: Held,
 ) -> Result<Settled, AccountsError> {
+    const RECORD: &str = "UPDATE quota SET
+            used = used + CASE dimension % 2 WHEN 1 THEN CAST($2 AS BIGINT) ELSE CAST($3 AS BIGINT) END,
+            reserved = reserved - CASE dimension % 2 WHEN 1 THEN CAST($4 AS BIGINT) ELSE CAST($5 AS BIGINT) END
+        WHERE owner = $1 RETURNING dimension, maximum, soft, stage, used, reserved";
     let mut paid = Amount::ZERO;
     if let Some(row) = held.row {
         let wanted = moved.each(held.amount, i64::min).each(Amount::ZERO, i64::max);
@@ -326,10 +327,6 @@ pub(crate) async fn record_moved(
             paid = wanted;
         }
     }
-    const RECORD: &str = "UPDATE quota SET
-            used = used + CASE dimension % 2 WHEN 1 THEN CAST($2 AS BIGINT) ELSE CAST($3 AS BIGINT) END,
-            reserved = reserved - CASE dimension % 2 WHEN 1 THEN CAST($4 AS BIGINT) ELSE CAST($5 AS BIGINT) END
-        WHERE owner = $1 RETURNING dimension, maximum, soft, stage, used, reserved";
     let params =
         [book.param(), moved.first.into(), moved.second.into(), paid.first.into(), paid.second.into()];
     let mut warnings = Vec::new();
@@ -348,72 +345,4 @@ pub(crate) async fn shrink(tx: &mut Tx, id: &[u8; 16], amount: Amount) -> Result
         .execute("UPDATE reservation SET bytes = bytes - $2, objects = objects - $3 WHERE id = $1", &params)
         .await?;
     Ok(changed == 1)
-}
-
-/// A dimension that is counted: its limit, what is used, and what is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
-    /// The limit, in whatever stage it is.
-    pub limit: Option<u64>,
-    /// What is used.
-    pub used: u64,
-    /// What uploads under way, or gateways in advance, hold.
-    pub reserved: u64,
-}
-
-impl Standing {
-    pub(crate) fn of(line: &Line) -> Self {
-        Self { limit: line.soft.map(unsigned), used: unsigned(line.used), reserved: unsigned(line.reserved) }
-    }
-}
-
-/// What an account stores, holds in reserve and may store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AccountUsage {
-    /// The account.
-    pub account: AccountId,
-    /// Logical bytes.
-    pub bytes: Standing,
-    /// Objects.
-    pub objects: Standing,
-}
-
-impl Accounts {
-    /// What an account stores and may store.
-    ///
-    /// # Errors
-    /// [`AccountsError::NoSuchAccount`].
-    pub async fn usage(&self, account: AccountId) -> Result<AccountUsage, AccountsError> {
-        let book = Book::Stored(Owner::Account(account));
-        let found = self
-            .db()
-            .read::<_, AccountsError, _>(move |tx| {
-                let book = book.clone();
-                Box::pin(async move { find(tx, &book).await })
-            })
-            .await?;
-        let Quota([bytes, objects]) = found.ok_or(AccountsError::NoSuchAccount { account })?;
-        Ok(AccountUsage { account, bytes: Standing::of(&bytes), objects: Standing::of(&objects) })
-    }
-
-    /// The same of every account, as one snapshot.
-    pub async fn usage_of_all(&self) -> Result<Vec<AccountUsage>, AccountsError> {
-        const ALL: &str = "SELECT a.id, q.dimension, q.maximum, q.soft, q.stage, q.used, q.reserved
-            FROM account a JOIN quota q ON q.owner = a.id ORDER BY a.id, q.dimension";
-        let rows = self
-            .db()
-            .scan::<_, AccountsError, _>(|tx| Box::pin(async move { Ok(tx.query(ALL, &[]).await?) }))
-            .await?;
-        let mut standings = BTreeMap::<AccountId, [Option<Standing>; 2]>::new();
-        for row in &rows {
-            let line = line(row, 1)?;
-            let index = usize::from(line.dimension == Dimension::Objects);
-            standings.entry(AccountId(row.bytes(0)?)).or_default()[index] = Some(Standing::of(&line));
-        }
-        let usage = |(account, standings): (AccountId, [Option<Standing>; 2])| match standings {
-            [Some(bytes), Some(objects)] => Some(AccountUsage { account, bytes, objects }),
-            _ => None,
-        };
-        Ok(standings.into_iter().filter_map(usage).collect())
-    }
 }

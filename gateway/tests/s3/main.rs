@@ -25,6 +25,7 @@ mod logging;
 mod multipart;
 mod objects;
 mod policies;
+mod quotas;
 mod request_metrics;
 mod routes;
 mod service;

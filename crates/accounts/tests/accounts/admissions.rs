@@ -140,7 +140,7 @@ async fn bandwidth_of_two_streams_is_their_owners_together() {
             }
         }
         // Two MiB at one a second; the last turn of 16 KiB begins before they are over, a quarter of a second was free.
-        let expected = Duration::from_secs(2) - Duration::from_secs(1) / 64 - Duration::from_millis(250);
+        let expected = Duration::from_micros(2_000_000 - 1_000_000 / 64 - 250_000);
         assert!(longest.abs_diff(expected) < Duration::from_millis(1), "{longest:?}");
     })
     .await;
@@ -189,7 +189,7 @@ async fn a_months_traffic_is_limited_with_any_number_of_gateways_and_begins_anew
                 (moved(Dimension::Ingress), moved(Dimension::Egress))
             };
             assert_eq!(standing().await, (Some(30), Some(sent)));
-            fixture.clock.advance(Duration::from_secs(31 * 24 * 3600));
+            fixture.clock.advance(Duration::from_hours(31 * 24));
             assert_eq!(standing().await, (None, None));
             let admission = gateways[0].admission();
             admission.enter(&owner, Effect::Read).await.unwrap();

@@ -100,9 +100,9 @@ impl Run {
         let gateway = self.gateway();
         gateway.change_limits(&owner, &[(dimension, change)], self.counted()).await.unwrap();
         if is_bucket {
-            self.model.bucket[index] = limit
+            self.model.bucket[index] = limit;
         } else {
-            self.model.account[index] = limit
+            self.model.account[index] = limit;
         }
         // What gateways hold in advance from before a limit is lowered stays theirs until it expires.
         fixture.clock.advance(AccountsConfig::default().reservation_ttl);

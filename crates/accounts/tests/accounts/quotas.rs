@@ -78,6 +78,58 @@ async fn of_64_uploads_for_the_last_mebibyte_only_those_that_fit_get_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn at_no_instant_of_many_races_for_the_last_mebibyte_is_a_limit_exceeded() {
+    for_each_engine(|db| async move {
+        const LIMIT: u64 = 10 * MIB;
+        let fixture = Fixture::new(db.clone());
+        let gateways = [fixture.gateway().await, fixture.gateway().await];
+        let account = user(&gateways[0], "unlimited").await.id;
+        for owner in [Owner::Account(account), Owner::Bucket(BUCKET)] {
+            set_limit(&gateways[0], &owner, Dimension::Bytes, LIMIT).await;
+            fixture.clock.advance(Duration::from_secs(6));
+            for round in 0..10 {
+                let most = Arc::new(std::sync::atomic::AtomicU64::new(0));
+                let uploads = (0..64).map(|number: usize| {
+                    let (accounts, db, owner) = (gateways[number % 2].clone(), db.clone(), owner.clone());
+                    let most = Arc::clone(&most);
+                    tokio::spawn(async move {
+                        let size = MIB / 3 + number as u64;
+                        let stored = match accounts.reserve_in(account, BUCKET, size, 1).await {
+                            Ok(reservation) => {
+                                let account = reservation.account();
+                                let change =
+                                    UsageChange { account, bucket: BUCKET, bytes: size as i64, objects: 1 };
+                                commit(&db, Arc::new(reservation), change).await.unwrap();
+                                size
+                            }
+                            Err(AccountsError::QuotaExceeded { .. }) => 0,
+                            Err(error) => panic!("{error}"),
+                        };
+                        let allowance = accounts.allowance(&owner).await.unwrap();
+                        let (_, bytes) = allowance.standings[0];
+                        most.fetch_max(bytes.used + bytes.reserved, Ordering::SeqCst);
+                        stored
+                    })
+                });
+                let mut stored = 0;
+                for upload in uploads.collect::<Vec<_>>() {
+                    stored += upload.await.unwrap();
+                }
+                let most = most.load(Ordering::SeqCst);
+                assert!(most <= LIMIT, "{owner}, round {round}: {most} at once");
+                // All of it is used up but for less than an upload and what the other gateway held.
+                assert!(stored > LIMIT / 2, "{owner}, round {round}: {stored}");
+                let emptied = UsageChange { account, bucket: BUCKET, bytes: -(stored as i64), objects: 0 };
+                commit(&db, gateways[0].release_hook(), emptied).await.unwrap();
+            }
+            let none = [(Dimension::Bytes, LimitChange::Unlimited)];
+            gateways[0].change_limits(&owner, &none, Arc::new(Counted(Vec::new()))).await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_killed_gateways_hold_comes_free_when_it_expires_and_not_before() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db.clone());
