@@ -50,10 +50,10 @@ impl S3Gateway {
     pub(super) async fn enter_bucket(&self, caller: &Caller<'_>, bucket: &Bucket) -> S3Result<()> {
         let Some((admission, effect)) = caller.admission() else { return Ok(()) };
         for owner in [Owner::Account(bucket.account), Owner::Bucket(bucket.id.0)] {
-            admission.enter(&owner, effect).await.map_err(errors::accounts)?;
+            Box::pin(admission.enter(&owner, effect)).await.map_err(errors::accounts)?;
         }
         let Some(len) = caller.take_body_len() else { return Ok(()) };
-        admission.take(Direction::Received, len).await.map_err(errors::accounts)
+        Box::pin(admission.take(Direction::Received, len)).await.map_err(errors::accounts)
     }
 
     /// Takes what an answer will send of the month's quota.
@@ -62,7 +62,7 @@ impl S3Gateway {
     /// `QuotaExceeded`.
     pub(super) async fn take_egress(&self, caller: &Caller<'_>, len: u64) -> S3Result<()> {
         let Some((admission, _)) = caller.admission() else { return Ok(()) };
-        admission.take(Direction::Sent, len).await.map_err(errors::accounts)
+        Box::pin(admission.take(Direction::Sent, len)).await.map_err(errors::accounts)
     }
 
     /// Checks the size of an object to be written.
@@ -71,7 +71,7 @@ impl S3Gateway {
     /// `QuotaExceeded`.
     pub(super) async fn check_object_size(&self, bucket: &Bucket, size: u64) -> S3Result<()> {
         let owners = [Owner::Account(bucket.account), Owner::Bucket(bucket.id.0)];
-        self.accounts.check_object_size(&owners, size).await.map_err(errors::accounts)
+        Box::pin(self.accounts.check_object_size(&owners, size)).await.map_err(errors::accounts)
     }
 }
 

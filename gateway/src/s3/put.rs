@@ -148,7 +148,9 @@ impl S3Gateway {
         bytes: u64,
         objects: u64,
     ) -> S3Result<Arc<dyn CommitHook>> {
-        let reservation = self.accounts.reserve_in(bucket.account, bucket.id.0, bytes, objects).await;
+        // Boxed: what it needs while it asks the database would be part of every write's future.
+        let reserving = self.accounts.reserve_in(bucket.account, bucket.id.0, bytes, objects);
+        let reservation = Box::pin(reserving).await;
         Ok(Arc::new(reservation.map_err(errors::accounts)?))
     }
 }

@@ -195,7 +195,7 @@ async fn bodies_keep_to_their_owners_bandwidth_in_both_directions() {
     assert_eq!(again.body.len() as u64, MIB);
     let took = start.elapsed();
     // Two seconds' worth, less what may pass at once: a quarter of a second and the last piece.
-    assert!(took >= Duration::from_millis(1_000), "{took:?}");
+    assert!(took >= Duration::from_secs(1), "{took:?}");
     let start = Instant::now();
     client.put("/bucket/up", &noise(2, 3 * MIB as usize)).await.expect(200);
     assert!(start.elapsed() >= Duration::from_millis(900), "{:?}", start.elapsed());
