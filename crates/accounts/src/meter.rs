@@ -21,8 +21,18 @@ pub const FLUSH_EVERY: Duration = Duration::from_secs(5);
 /// The meter of one owner in this gateway.
 #[derive(Default)]
 pub(crate) struct Meter {
+    /// What is taken from: requests wait for it, so it is never held while something is recorded.
     held: tokio::sync::Mutex<Option<(Month, Share)>>,
     moved: Mutex<Amount>,
+    /// What is being recorded. Locked before `held`.
+    recording: tokio::sync::Mutex<Vec<Batch>>,
+}
+
+/// What was moved between two recordings, and what was held for it.
+struct Batch {
+    month: Month,
+    share: Option<Share>,
+    moved: Amount,
 }
 
 impl Meter {
@@ -32,7 +42,9 @@ impl Meter {
 
     /// Whether nothing is left to record.
     pub(crate) fn is_idle(&self) -> bool {
-        self.moved().is_zero() && self.held.try_lock().is_ok_and(|held| held.is_none())
+        self.moved().is_zero()
+            && self.held.try_lock().is_ok_and(|held| held.is_none())
+            && self.recording.try_lock().is_ok_and(|recording| recording.is_empty())
     }
 
     /// Takes bytes to receive (first) and to send (second).
@@ -48,7 +60,9 @@ impl Meter {
         let month = Month::of(accounts.now_ms());
         let mut held = self.held.lock().await;
         if held.as_ref().is_some_and(|(of, _)| *of != month) {
-            self.record(accounts, owner, &mut held).await?;
+            drop(held);
+            self.flush(accounts, owner).await?;
+            held = self.held.lock().await;
         }
         if let Some((_, share)) = &*held {
             share.extend(amount).await?;
@@ -67,43 +81,37 @@ impl Meter {
         *moved = moved.minus(amount);
     }
 
-    /// Records what was moved since the last time.
+    /// Records what was moved since the last time. What could not be recorded is kept for the next time.
     pub(crate) async fn flush(&self, accounts: &Accounts, owner: &Owner) -> Result<(), AccountsError> {
-        let mut held = self.held.lock().await;
-        self.record(accounts, owner, &mut held).await
-    }
-
-    async fn record(
-        &self,
-        accounts: &Accounts,
-        owner: &Owner,
-        held: &mut Option<(Month, Share)>,
-    ) -> Result<(), AccountsError> {
-        let taken = held.take();
-        let moved = std::mem::take(&mut *self.moved());
-        if moved.is_zero() {
-            return Ok(());
-        }
+        let mut recording = self.recording.lock().await;
         let now_ms = accounts.now_ms();
-        let month = taken.as_ref().map_or_else(|| Month::of(now_ms), |(month, _)| *month);
-        let book = Book::Moved(owner.clone(), month);
-        let share = taken.as_ref().map_or_else(Held::default, |(_, share)| share.held());
-        let recorded = accounts
-            .db()
-            .write(move |tx| {
-                let book = book.clone();
-                Box::pin(async move { record(tx, &book, moved, share, now_ms).await })
-            })
-            .await;
-        match recorded {
-            Ok(paid) => drop(taken.inspect(|(_, share)| share.paid(paid))),
-            // Recording it again could count it twice.
-            Err(AccountsError::Db(error @ DbError::OutcomeUnknown { .. })) => return Err(error.into()),
-            Err(error) => {
-                *held = taken;
-                let mut since = self.moved();
-                *since = since.plus(moved);
-                return Err(error);
+        {
+            let taken = self.held.lock().await.take();
+            let moved = std::mem::take(&mut *self.moved());
+            let month = taken.as_ref().map_or_else(|| Month::of(now_ms), |(month, _)| *month);
+            if !moved.is_zero() {
+                recording.push(Batch { month, share: taken.map(|(_, share)| share), moved });
+            }
+        }
+        while let Some(batch) = recording.pop() {
+            let book = Book::Moved(owner.clone(), batch.month);
+            let held = batch.share.as_ref().map_or_else(Held::default, Share::held);
+            let moved = batch.moved;
+            let recorded = accounts
+                .db()
+                .write(move |tx| {
+                    let book = book.clone();
+                    Box::pin(async move { record(tx, &book, moved, held, now_ms).await })
+                })
+                .await;
+            match recorded {
+                Ok(paid) => drop(batch.share.inspect(|share| share.paid(paid))),
+                // Recording it again could count it twice.
+                Err(AccountsError::Db(error @ DbError::OutcomeUnknown { .. })) => return Err(error.into()),
+                Err(error) => {
+                    recording.push(batch);
+                    return Err(error);
+                }
             }
         }
         Ok(())
