@@ -13,6 +13,13 @@ pub fn client_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name)
 }
 
+/// A path among the clients that `scripts/install test` installs.
+pub fn installed(path: &str) -> Result<PathBuf> {
+    let clients = std::env::var_os("DATAMESH_CLIENTS")
+        .context("DATAMESH_CLIENTS is not set; `make test` installs the clients and sets it")?;
+    Ok(Path::new(&clients).join(path))
+}
+
 /// An environment for client programs: the gateway's credentials and a home of their own.
 #[derive(Debug)]
 pub struct Client {
@@ -29,9 +36,15 @@ impl Client {
         variables.push(("HOME".into(), home.path().display().to_string()));
         variables.push(("AWS_EC2_METADATA_DISABLED".into(), "true".into()));
         variables.push(("AWS_DEFAULT_REGION".into(), credentials.get("AWS_REGION").into()));
-        if let Some(clients) = std::env::var_os("DATAMESH_CLIENTS") {
-            let modules = Path::new(&clients).join("node").join("node_modules");
+        // Nothing is written beside the sources.
+        variables.push(("PYTHONDONTWRITEBYTECODE".into(), "1".into()));
+        if let Ok(modules) = installed("node/node_modules") {
             variables.push(("NODE_PATH".into(), modules.display().to_string()));
+        }
+        if let Some(cache) = std::env::var_os("DATAMESH_GO_CACHE") {
+            let cache = Path::new(&cache);
+            variables.push(("GOMODCACHE".into(), cache.join("mod").display().to_string()));
+            variables.push(("GOCACHE".into(), cache.join("build").display().to_string()));
         }
         Ok(Self { variables, home })
     }

@@ -66,6 +66,7 @@ impl Credentials {
 #[derive(Debug)]
 pub struct Gateway {
     child: Child,
+    website_endpoint: Option<String>,
     data_dir: PathBuf,
     arguments: Vec<String>,
     // Removes the data when the test is over.
@@ -83,8 +84,8 @@ impl Gateway {
         let temporary = tempfile::tempdir()?;
         let data_dir = temporary.path().join("data");
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-        let child = spawn(&data_dir, &arguments)?;
-        Ok(Self { child, data_dir, arguments, _temporary: Some(temporary) })
+        let (child, website_endpoint) = spawn(&data_dir, &arguments)?;
+        Ok(Self { child, website_endpoint, data_dir, arguments, _temporary: Some(temporary) })
     }
 
     /// Its data directory.
@@ -95,6 +96,11 @@ impl Gateway {
     /// The credentials it wrote.
     pub fn credentials(&self) -> Result<Credentials> {
         Credentials::read(&self.data_dir.join("credentials.env"))
+    }
+
+    /// `http://host:port` of the web sites, if `--website-listen` was given.
+    pub fn website_endpoint(&self) -> Option<&str> {
+        self.website_endpoint.as_deref()
     }
 
     /// Resident memory in bytes, now.
@@ -121,7 +127,7 @@ impl Gateway {
 
     /// Starts the process again on the same data.
     pub fn restart(&mut self) -> Result<()> {
-        self.child = spawn(&self.data_dir, &self.arguments)?;
+        (self.child, self.website_endpoint) = spawn(&self.data_dir, &self.arguments)?;
         Ok(())
     }
 
@@ -139,7 +145,8 @@ impl Drop for Gateway {
     }
 }
 
-fn spawn(data_dir: &Path, arguments: &[String]) -> Result<Child> {
+/// The process, once it is ready, and the address of its web sites.
+fn spawn(data_dir: &Path, arguments: &[String]) -> Result<(Child, Option<String>)> {
     let mut child = Command::new(binary("datamesh-gateway")?)
         .args(["dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"])
         .arg(data_dir)
@@ -150,11 +157,16 @@ fn spawn(data_dir: &Path, arguments: &[String]) -> Result<Child> {
         .context("starting datamesh-gateway")?;
     let stdout = child.stdout.take().context("the gateway's output")?;
     let mut lines = BufReader::new(stdout).lines();
+    let mut website_endpoint = None;
     for line in &mut lines {
-        if line? == "ready" {
+        let line = line?;
+        if let Some(endpoint) = line.strip_prefix("web sites on ") {
+            website_endpoint = Some(endpoint.to_owned());
+        }
+        if line == "ready" {
             // Somebody must go on reading, or the gateway would block on a full pipe.
             std::thread::spawn(move || lines.for_each(drop));
-            return Ok(child);
+            return Ok((child, website_endpoint));
         }
     }
     let status = child.wait()?;

@@ -7,8 +7,10 @@ mod client;
 mod cluster;
 mod data;
 mod gateway;
+mod mount;
 
-pub use client::{Client, client_file};
+pub use client::{Client, client_file, installed};
 pub use cluster::LocalCluster;
 pub use data::{INTERESTING_SIZES, source_tree, unique_bytes, write_file};
 pub use gateway::{Credentials, Gateway, binary};
+pub use mount::Mount;

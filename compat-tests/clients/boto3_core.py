@@ -4,42 +4,16 @@ Run with the AWS_* variables of credentials.env. The first failure ends it with 
 """
 
 import concurrent.futures
-import datetime
 import hashlib
 import io
-import json
 import os
 import socket
-import sys
-import urllib.request
 
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import ClientError
 
-KIB, MIB = 1024, 1024 * 1024
-s3 = boto3.client("s3", config=Config(signature_version="s3v4", s3={"addressing_style": "path"},
-                                       retries={"max_attempts": 1}))
-
-
-def expect(code, status, call, **arguments):
-    """The call must fail with this S3 code and HTTP status."""
-    try:
-        call(**arguments)
-    except ClientError as error:
-        got = (error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"])
-        assert got == (code, status), f"{arguments}: expected {(code, status)}, got {got}"
-    else:
-        raise AssertionError(f"{arguments}: expected {code}, but it succeeded")
-
-
-def body(seed, size):
-    return hashlib.shake_128(str(seed).encode()).digest(size)
-
-
-def read(bucket, key, **arguments):
-    return s3.get_object(Bucket=bucket, Key=key, **arguments)["Body"].read()
+from boto3_session import KIB, MIB, body, expect, read, run, s3
 
 
 def buckets():
@@ -224,139 +198,6 @@ def multipart():
     assert "Uploads" not in s3.list_multipart_uploads(Bucket="boto-one")
 
 
-def versions():
-    s3.create_bucket(Bucket="boto-versions")
-    s3.put_object(Bucket="boto-versions", Key="k", Body=b"null")
-    assert "Status" not in s3.get_bucket_versioning(Bucket="boto-versions")
-    s3.put_bucket_versioning(Bucket="boto-versions", VersioningConfiguration={"Status": "Enabled"})
-    assert s3.get_bucket_versioning(Bucket="boto-versions")["Status"] == "Enabled"
-    bodies = [body(f"version {number}", size) for number, size in enumerate([0, 5, 9 * KIB, 2 * MIB])]
-    ids = [s3.put_object(Bucket="boto-versions", Key="k", Body=data)["VersionId"] for data in bodies]
-    assert len(set(ids)) == len(ids)
-    for version, data in zip(["null"] + ids, [b"null"] + bodies):
-        assert read("boto-versions", "k", VersionId=version) == data, version
-    marker = s3.delete_object(Bucket="boto-versions", Key="k")
-    assert marker["DeleteMarker"] is True
-    expect("NoSuchKey", 404, s3.get_object, Bucket="boto-versions", Key="k")
-    expect("MethodNotAllowed", 405, s3.get_object, Bucket="boto-versions", Key="k", VersionId=marker["VersionId"])
-    s3.put_object(Bucket="boto-versions", Key="k/other", Body=b"other")
-    listed = s3.list_object_versions(Bucket="boto-versions", Prefix="k")
-    assert [entry["VersionId"] for entry in listed["Versions"] if entry["Key"] == "k"] == ids[::-1] + ["null"]
-    assert [entry["VersionId"] for entry in listed["DeleteMarkers"]] == [marker["VersionId"]]
-    assert {entry["Key"]: entry["IsLatest"] for entry in listed["DeleteMarkers"]} == {"k": True}
-    pages = s3.get_paginator("list_object_versions").paginate(Bucket="boto-versions", PaginationConfig={"PageSize": 2})
-    paged = [entry["VersionId"] for page in pages for entry in page.get("DeleteMarkers", []) + page.get("Versions", [])]
-    assert paged[:6] == [marker["VersionId"]] + ids[::-1] + ["null"] and len(paged) == 7, paged
-
-    # An old version becomes the current one again, and a copy names its source's version.
-    copied = s3.copy_object(Bucket="boto-versions", Key="k",
-                            CopySource={"Bucket": "boto-versions", "Key": "k", "VersionId": ids[3]})
-    assert copied["CopySourceVersionId"] == ids[3] and copied["VersionId"] not in ids
-    assert read("boto-versions", "k") == bodies[3]
-    s3.delete_object(Bucket="boto-versions", Key="k", VersionId=ids[3])
-    assert read("boto-versions", "k") == bodies[3], "a copy outlives its source"
-    expect("NoSuchVersion", 404, s3.get_object, Bucket="boto-versions", Key="k", VersionId=ids[3])
-
-    s3.put_bucket_versioning(Bucket="boto-versions", VersioningConfiguration={"Status": "Suspended"})
-    assert "VersionId" not in s3.put_object(Bucket="boto-versions", Key="k", Body=b"null again")
-    assert read("boto-versions", "k", VersionId="null") == b"null again"
-    assert read("boto-versions", "k", VersionId=ids[0]) == bodies[0]
-    empty_versions("boto-versions")
-    s3.delete_bucket(Bucket="boto-versions")
-
-
-def empty_versions(bucket):
-    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
-        entries = page.get("Versions", []) + page.get("DeleteMarkers", [])
-        objects = [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in entries]
-        answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": objects}, BypassGovernanceRetention=True)
-        assert len(answer["Deleted"]) == len(objects) and "Errors" not in answer, answer
-    left = s3.list_object_versions(Bucket=bucket)
-    assert "Versions" not in left and "DeleteMarkers" not in left, left
-
-
-def locks():
-    s3.create_bucket(Bucket="boto-locked", ObjectLockEnabledForBucket=True)
-    where = {"Bucket": "boto-locked", "Key": "k"}
-    assert s3.get_object_lock_configuration(Bucket="boto-locked")["ObjectLockConfiguration"] == {
-        "ObjectLockEnabled": "Enabled"}
-    expect("InvalidBucketState", 409, s3.put_bucket_versioning, Bucket="boto-locked",
-           VersioningConfiguration={"Status": "Suspended"})
-    now = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
-    soon, late = now + datetime.timedelta(days=1), now + datetime.timedelta(days=2)
-    version = s3.put_object(**where, Body=b"held", ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=late,
-                            ObjectLockLegalHoldStatus="ON")["VersionId"]
-    head = s3.head_object(**where)
-    assert (head["ObjectLockMode"], head["ObjectLockRetainUntilDate"]) == ("GOVERNANCE", late), head
-    assert head["ObjectLockLegalHoldStatus"] == "ON"
-    expect("AccessDenied", 403, s3.delete_object, **where, VersionId=version, BypassGovernanceRetention=True)
-    s3.put_object_legal_hold(**where, LegalHold={"Status": "OFF"})
-    assert s3.get_object_legal_hold(**where)["LegalHold"] == {"Status": "OFF"}
-    expect("AccessDenied", 403, s3.delete_object, **where, VersionId=version)
-    sooner = {"Mode": "GOVERNANCE", "RetainUntilDate": soon}
-    expect("AccessDenied", 403, s3.put_object_retention, **where, Retention=sooner)
-    s3.put_object_retention(**where, Retention=sooner, BypassGovernanceRetention=True)
-    assert s3.get_object_retention(**where, VersionId=version)["Retention"] == sooner
-    answer = s3.delete_objects(Bucket="boto-locked", Delete={"Objects": [{"Key": "k", "VersionId": version}]})
-    assert [error["Code"] for error in answer["Errors"]] == ["AccessDenied"], answer
-    assert read("boto-locked", "k") == b"held"
-
-    rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
-    s3.put_object_lock_configuration(Bucket="boto-locked", ObjectLockConfiguration={
-        "ObjectLockEnabled": "Enabled", "Rule": rule})
-    assert s3.get_object_lock_configuration(Bucket="boto-locked")["ObjectLockConfiguration"]["Rule"] == rule
-    by_default = s3.put_object(Bucket="boto-locked", Key="default", Body=b"")["VersionId"]
-    assert s3.get_object_retention(Bucket="boto-locked", Key="default")["Retention"]["Mode"] == "GOVERNANCE"
-    expect("AccessDenied", 403, s3.delete_object, Bucket="boto-locked", Key="default", VersionId=by_default)
-    expect("BucketNotEmpty", 409, s3.delete_bucket, Bucket="boto-locked")
-    empty_versions("boto-locked")
-    s3.delete_bucket(Bucket="boto-locked")
-    expect("InvalidRequest", 400, s3.put_object, Bucket="boto-one", Key="k", Body=b"", ObjectLockLegalHoldStatus="ON")
-
-
-def tagging():
-    first, second = [{"Key": "a b", "Value": "1&2"}, {"Key": "é", "Value": ""}], [{"Key": "only", "Value": "one"}]
-    s3.put_object(Bucket="boto-one", Key="tagged", Body=b"t", Tagging="a%20b=1%262&%C3%A9=")
-    assert s3.get_object_tagging(Bucket="boto-one", Key="tagged")["TagSet"] == first
-    assert s3.get_object(Bucket="boto-one", Key="tagged")["TagCount"] == 2
-    source = {"Bucket": "boto-one", "Key": "tagged"}
-    s3.copy_object(Bucket="boto-one", Key="tagged/copy", CopySource=source)
-    assert s3.get_object_tagging(Bucket="boto-one", Key="tagged/copy")["TagSet"] == first
-    s3.copy_object(Bucket="boto-one", Key="tagged/copy", CopySource=source, TaggingDirective="REPLACE",
-                   Tagging="only=one")
-    assert s3.get_object_tagging(Bucket="boto-one", Key="tagged/copy")["TagSet"] == second
-    s3.put_object_tagging(Bucket="boto-one", Key="tagged", Tagging={"TagSet": second})
-    assert s3.get_object_tagging(Bucket="boto-one", Key="tagged")["TagSet"] == second
-    many = [{"Key": str(number), "Value": ""} for number in range(11)]
-    expect("InvalidTag", 400, s3.put_object_tagging, Bucket="boto-one", Key="tagged", Tagging={"TagSet": many})
-    s3.delete_object_tagging(Bucket="boto-one", Key="tagged")
-    assert s3.get_object_tagging(Bucket="boto-one", Key="tagged")["TagSet"] == []
-    expect("NoSuchTagSet", 404, s3.get_bucket_tagging, Bucket="boto-one")
-    s3.put_bucket_tagging(Bucket="boto-one", Tagging={"TagSet": second})
-    assert s3.get_bucket_tagging(Bucket="boto-one")["TagSet"] == second
-    s3.delete_bucket_tagging(Bucket="boto-one")
-    expect("NoSuchTagSet", 404, s3.get_bucket_tagging, Bucket="boto-one")
-
-
-def presigned():
-    url = s3.generate_presigned_url("put_object", Params={"Bucket": "boto-one", "Key": "signed"}, ExpiresIn=60)
-    with urllib.request.urlopen(urllib.request.Request(url, data=b"by url", method="PUT")) as answer:
-        assert answer.status == 200
-    url = s3.generate_presigned_url("get_object", Params={"Bucket": "boto-one", "Key": "signed"}, ExpiresIn=60)
-    with urllib.request.urlopen(url) as answer:
-        assert answer.read() == b"by url" and answer.headers["x-amz-request-id"]
-    try:
-        urllib.request.urlopen(url.replace("signed", "other", 1))
-    except urllib.error.HTTPError as error:
-        assert error.code == 403
-    else:
-        raise AssertionError("a presigned URL opened another key")
-    wrong = boto3.client("s3", aws_access_key_id=os.environ["AWS_ACCESS_KEY_ID"], aws_secret_access_key="wrong" * 8)
-    expect("SignatureDoesNotMatch", 403, wrong.list_objects_v2, Bucket="boto-one")
-    unknown = boto3.client("s3", aws_access_key_id="AKIAUNKNOWNUNKNOWN00", aws_secret_access_key="x" * 40)
-    expect("InvalidAccessKeyId", 403, unknown.list_objects_v2, Bucket="boto-one")
-
-
 def virtual_host():
     # Not every resolver knows that all names under localhost are this machine.
     resolve = socket.getaddrinfo
@@ -375,15 +216,6 @@ def clean_up():
     s3.delete_bucket(Bucket="boto-one")
 
 
-STEPS = [buckets, sizes, keys, ranges_and_conditions, metadata, checksums, copies, listing, multipart, versions,
-         locks, tagging, presigned, virtual_host, clean_up]
-
 if __name__ == "__main__":
-    only = set(sys.argv[1:])
-    done = []
-    for step in STEPS:
-        if only and step.__name__ not in only | {"buckets"}:
-            continue
-        step()
-        done.append(step.__name__)
-    print(json.dumps({"steps": done}))
+    run([buckets, sizes, keys, ranges_and_conditions, metadata, checksums, copies, listing, multipart, virtual_host,
+         clean_up])
