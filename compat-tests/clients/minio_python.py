@@ -7,15 +7,17 @@ import hashlib
 import io
 import os
 import urllib.request
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 from minio import Minio
-from minio.commonconfig import ENABLED, ComposeSource, CopySource, Tags
+from minio.commonconfig import COMPLIANCE, ENABLED, GOVERNANCE, ComposeSource, CopySource, Tags
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
+from minio.objectlockconfig import DAYS, ObjectLockConfig
+from minio.retention import Retention
 from minio.versioningconfig import VersioningConfig
 
-BUCKET = "minio-python"
+BUCKET, LOCKED = "minio-python", "minio-locked"
 MIB = 1024 * 1024
 client = Minio(os.environ["AWS_ENDPOINT_URL"].removeprefix("http://"), access_key=os.environ["AWS_ACCESS_KEY_ID"],
                secret_key=os.environ["AWS_SECRET_ACCESS_KEY"], region=os.environ["AWS_REGION"], secure=False)
@@ -87,4 +89,20 @@ everything = [DeleteObject(entry.object_name, entry.version_id)
               for entry in client.list_objects(BUCKET, recursive=True, include_version=True)]
 assert list(client.remove_objects(BUCKET, everything)) == []
 client.remove_bucket(BUCKET)
+
+client.make_bucket(LOCKED, object_lock=True)
+held = client.put_object(LOCKED, "k", io.BytesIO(b"held"), 4).version_id
+until = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=1)
+client.set_object_retention(LOCKED, "k", Retention(COMPLIANCE, until))
+kept = client.get_object_retention(LOCKED, "k")
+assert (kept.mode, kept.retain_until_date) == (COMPLIANCE, until), kept
+client.enable_object_legal_hold(LOCKED, "k")
+assert client.is_object_legal_hold_enabled(LOCKED, "k")
+client.disable_object_legal_hold(LOCKED, "k")
+refused("AccessDenied", client.remove_object, LOCKED, "k", version_id=held)
+errors = list(client.remove_objects(LOCKED, [DeleteObject("k", held)], bypass_governance_mode=True))
+assert [error.code for error in errors] == ["AccessDenied"], "compliance is not bypassed"
+client.set_object_lock_config(LOCKED, ObjectLockConfig(GOVERNANCE, 1, DAYS))
+default = client.get_object_lock_config(LOCKED)
+assert (default.mode, default.duration, default.duration_unit) == (GOVERNANCE, 1, DAYS), default
 print("ok")

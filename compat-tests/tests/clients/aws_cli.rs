@@ -200,7 +200,8 @@ fn aws_cli_sets_and_reads_what_a_bucket_can_be_told() -> Result<()> {
 
     let data = unique_bytes(7, 12 << 20);
     write_file(&client.dir().join("up"), &data)?;
-    for algorithm in ["CRC32", "CRC32C", "SHA1", "SHA256", "CRC64NVME"] {
+    // One whose sum is of the parts' sums, and one whose sum is of the whole.
+    for algorithm in ["SHA256", "CRC64NVME"] {
         let target = format!("s3://cli-settings/sum/{algorithm}");
         client.run("aws", &["s3", "cp", "--checksum-algorithm", algorithm, "up", &target])?;
         client.run("aws", &["s3", "cp", "--checksum-mode", "ENABLED", &target, "down"])?;
