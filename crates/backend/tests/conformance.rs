@@ -17,7 +17,7 @@ use datamesh_pipeline::ShardAuthKey;
 use datamesh_shard_store::{ShardStore, ShardStoreConfig};
 use datamesh_testkit::backends::{backend_conformance, bytes_of};
 use datamesh_testkit::{MemoryDirectory, MemoryMesh, network_map};
-use datamesh_types::{MIB, SealedId};
+use datamesh_types::{MIB, SealedId, TimeSpan};
 use tokio::sync::watch;
 
 fn auth() -> ShardAuthKey {
@@ -171,7 +171,7 @@ async fn a_real_mesh_of_eight_hosts_keeps_the_contract_with_half_of_them_gone() 
     let (storage, gateway) = loopback_mesh(dir.path()).await;
     let directory = Arc::new(MemoryDirectory::new());
     // However busy the disk is: a healthy backend is to store every piece.
-    let patience = std::time::Duration::from_mins(1);
+    let patience = TimeSpan::seconds(60);
     let config = ClusterConfig {
         write_straggler_timeout: patience,
         request_timeout: patience,
