@@ -81,7 +81,7 @@ fn deployed(database: &str) -> Result<()> {
         .with("AWS_ENDPOINT_URL", &endpoint)
         .with("AWS_CA_BUNDLE", &pem("certificate.pem"))
         .with("SSL_CERT_FILE", &pem("certificate.pem"));
-    client.run("python3", &[client_file("boto3_suite.py").to_str().context("a path in UTF-8")?])?;
+    client.run("python3", &[client_file("boto3_core.py").to_str().context("a path in UTF-8")?])?;
 
     client.run("aws", &["s3", "mb", "s3://cold"])?;
     let data = unique_bytes(5, 3 << 20);
