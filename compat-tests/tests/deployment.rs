@@ -54,7 +54,11 @@ fn deployed(database: &str) -> Result<()> {
     self_signed(cluster.data_dir())?;
     let file = "gateway/gateway.toml";
     let pem = |name: &str| cluster.data_dir().join(name).display().to_string();
-    let tls = format!("tls_certificate = {:?}\ntls_key = {:?}", pem("certificate.pem"), pem("key.pem"));
+    let tls = format!(
+        "domains = [\"localhost\"]\ntls_certificate = {:?}\ntls_key = {:?}",
+        pem("certificate.pem"),
+        pem("key.pem")
+    );
     configure(&cluster, file, "s3", &tls)?;
     write_file(
         &cluster.data_dir().join("archive.toml"),

@@ -54,8 +54,8 @@ impl<T> WatchedBuckets<T> {
                 let Some(stored) = catalog.bucket_config(bucket.id, self.kind).await? else { continue };
                 let document = serde_json::from_str(&stored)
                     .map_err(|source| JobError::Configuration { bucket: bucket.name.clone(), source })?;
-                let made = make(&bucket, document);
-                known.insert(bucket.name, Arc::new(made));
+                let kept = Arc::new(make(&bucket, document));
+                known.insert(bucket.name, kept);
             }
         }
         *self.buckets.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);

@@ -55,7 +55,9 @@ impl Logging {
         let target = target.ok_or_else(|| s3_error!(InvalidTargetBucketForLogging))?;
         let unique = datamesh_types::SealedId::random().to_string();
         let key = self.key(source, now_ms, &unique[..16]);
-        gateway.deposit(&target, key, Bytes::copy_from_slice(lines.as_bytes()), "text/plain").await
+        let lines = Bytes::copy_from_slice(lines.as_bytes());
+        // Boxed: a whole write is in it.
+        Box::pin(gateway.deposit(&target, key, lines, "text/plain")).await
     }
 
     fn key(&self, source: &Source, now_ms: u64, unique: &str) -> String {

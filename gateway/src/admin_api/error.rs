@@ -81,9 +81,8 @@ impl IntoResponse for ApiError {
 impl From<JobError> for ApiError {
     fn from(error: JobError) -> Self {
         match error {
-            JobError::Elsewhere => Self::Conflict { message: error.to_string() },
+            JobError::Elsewhere | JobError::NoTarget { .. } => Self::Conflict { message: error.to_string() },
             JobError::NoInventory { .. } => Self::NotFound { message: error.to_string() },
-            JobError::NoTarget { .. } => Self::Conflict { message: error.to_string() },
             JobError::NoMesh => Self::Invalid { message: error.to_string() },
             other => Self::internal(other),
         }

@@ -15,7 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::deadline::Deadline;
 use super::pacing::Pacing;
-use super::request::RequestTrace;
+use super::trace::RequestTrace;
 
 /// What is still read of a body that nobody wants any more, so that the client gets to see its answer: a
 /// socket that is closed with unread bytes resets the connection, and the answer with it.

@@ -15,7 +15,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::deadline::Deadline;
-use super::request::{Peer, RequestHandler, RequestService};
+use super::request::{RequestHandler, RequestService};
+use super::trace::Peer;
 
 /// Request line and headers together. S3 allows 8 KiB of headers; presigned URLs come on top.
 const HEADERS_LEN_MAX: usize = 64 << 10;

@@ -14,9 +14,10 @@ mod pacing;
 mod request;
 mod server;
 mod tls;
+mod trace;
 
-pub(crate) use request::DOCUMENT_LEN_MAX;
-pub(crate) use request::status_class;
-pub use request::{Ended, Observer, Peer, RequestTrace, Respond};
+pub use request::Respond;
+pub(crate) use request::{DOCUMENT_LEN_MAX, status_class};
 pub use server::{HttpConfig, Server};
 pub use tls::{TlsError, load_tls};
+pub use trace::{Ended, Observer, Peer, RequestTrace};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use datamesh_accounts::{Direction, Pace};
 use tokio::time::Sleep;
 
-use super::request::RequestTrace;
+use super::trace::RequestTrace;
 
 /// Timers are no finer than this.
 const WAIT_MIN: Duration = Duration::from_millis(1);

@@ -87,11 +87,7 @@ impl Instance {
         };
         let storage = storage::open_storage(&config.storage, cluster, &auth).await?;
         let holdings = storage.holdings;
-        let policy = AddressPolicy { allowed: config.events.allowed_networks.clone() };
-        let webhooks = Webhooks::new(policy).map_err(|source| StartError::Process {
-            what: "the sender of messages",
-            source: Box::new(source),
-        })?;
+        let webhooks = open_webhooks(config)?;
         let access_log = AccessLog::default();
         let gateway = S3Gateway {
             catalog: catalog.clone(),
@@ -124,20 +120,7 @@ impl Instance {
         tasks.spawn(access_log.run(gateway.clone(), interval, stop.clone()));
         tasks.spawn(gateway.request_metrics.clone().run(gateway.catalog.clone(), stop.clone()));
         let (stop_s3, s3_tasks) = (CancellationToken::new(), TaskTracker::new());
-        let s3 = service(
-            gateway.clone(),
-            ServiceConfig { domains: config.s3.domains.clone(), signature_v2: config.s3.signature_v2 },
-        );
-        if let Some(listener) = listeners.website {
-            let website = WebsiteService {
-                gateway,
-                objects: s3.clone(),
-                domains: config.website.domains.clone(),
-                encrypted: config.s3.tls_certificate.is_some(),
-            };
-            s3_tasks.spawn(listener.run(website, stop_s3.clone()));
-        }
-        s3_tasks.spawn(listeners.s3.run(s3, stop_s3.clone()));
+        serve_objects(config, gateway, listeners.s3, listeners.website, &stop_s3, &s3_tasks);
         let tls = config.s3.tls_certificate.is_some();
         let stores = storage.stores;
         Ok(Self {
@@ -250,6 +233,37 @@ async fn open_accounts(config: &GatewayConfig, db: Db, keyring: &Keyring) -> Res
         }
     }
     Ok(accounts)
+}
+
+fn open_webhooks(config: &GatewayConfig) -> Result<Webhooks, StartError> {
+    let policy = AddressPolicy { allowed: config.events.allowed_networks.clone() };
+    Webhooks::new(policy)
+        .map_err(|source| StartError::Process { what: "the sender of messages", source: Box::new(source) })
+}
+
+/// Serves S3, and websites if there is a listener for them, until `stop`.
+fn serve_objects(
+    config: &GatewayConfig,
+    gateway: S3Gateway,
+    s3: http::Server,
+    website: Option<http::Server>,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) {
+    let objects = service(
+        gateway.clone(),
+        ServiceConfig { domains: config.s3.domains.clone(), signature_v2: config.s3.signature_v2 },
+    );
+    if let Some(listener) = website {
+        let website = WebsiteService {
+            gateway,
+            objects: objects.clone(),
+            domains: config.website.domains.clone(),
+            encrypted: config.s3.tls_certificate.is_some(),
+        };
+        tasks.spawn(listener.run(website, stop.clone()));
+    }
+    tasks.spawn(s3.run(objects, stop.clone()));
 }
 
 async fn start_mesh(

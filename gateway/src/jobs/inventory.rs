@@ -31,7 +31,7 @@ impl Jobs {
 
     /// Writes every inventory that is due now: waits for those that another gateway writes.
     pub async fn write_due_inventories(&self) -> Result<u64, JobError> {
-        self.when_leased("inventory", self.write_inventories(now_ms())).await
+        self.when_leased("inventory", Box::pin(self.write_inventories(now_ms()))).await
     }
 
     /// Writes every inventory that is due at `now_ms`; how many were. One that fails is logged and tried again.
@@ -183,7 +183,9 @@ impl Jobs {
 
     async fn put(&self, target: &Bucket, key: String, body: Bytes, kind: &str) -> Result<(), JobError> {
         let gateway: &S3Gateway = &self.inner.gateway;
-        gateway.deposit(target, key, body, kind).await.map_err(|source| JobError::Deposit { source })
+        // Boxed: a whole write is in it.
+        let written = Box::pin(gateway.deposit(target, key, body, kind)).await;
+        written.map_err(|source| JobError::Deposit { source })
     }
 }
 

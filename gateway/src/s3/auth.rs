@@ -85,7 +85,7 @@ fn session_token<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<Cow<'a, str
 /// Names the request's operation, and whoever signed it.
 pub(super) struct Access {
     pub accounts: Accounts,
-    pub access_log: AccessLog,
+    pub log: AccessLog,
     pub request_metrics: RequestMetrics,
 }
 
@@ -122,7 +122,7 @@ impl Access {
     /// Has the request counted and logged when it is over, if its bucket wants that.
     fn observe(&self, cx: &mut S3AccessContext<'_>, identity: &Identity) {
         let Some(bucket) = cx.s3_path().get_bucket_name() else { return };
-        let (counted, source) = (self.request_metrics.bucket(bucket), self.access_log.source(bucket));
+        let (counted, source) = (self.request_metrics.bucket(bucket), self.log.source(bucket));
         if counted.is_none() && source.is_none() {
             return;
         }
@@ -130,7 +130,7 @@ impl Access {
         let operation = cx.s3_op().name().to_owned();
         let key = cx.s3_path().get_object_key().map(str::to_owned);
         let line = source.map(|source| (source, asked(cx, identity, &trace)));
-        let log = self.access_log.clone();
+        let log = self.log.clone();
         trace.observe(Box::new(move |ended| {
             if let Some(counted) = counted {
                 counted.count(&operation, key.as_deref(), &ended);

@@ -42,11 +42,11 @@ pub fn service(gateway: S3Gateway, config: ServiceConfig) -> Endpoint {
     protocol.post_object_max_file_size = DOCUMENT_LEN_MAX;
     protocol.form_max_fields_size = DOCUMENT_LEN_MAX as usize;
     let accounts = gateway.accounts.clone();
-    let (access_log, request_metrics) = (gateway.access_log.clone(), gateway.request_metrics.clone());
+    let (log, request_metrics) = (gateway.access_log.clone(), gateway.request_metrics.clone());
     let mut builder = S3ServiceBuilder::new(gateway.clone());
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(protocol))));
     builder.set_auth(Auth { accounts: accounts.clone() });
-    builder.set_access(Access { accounts: accounts.clone(), access_log, request_metrics });
+    builder.set_access(Access { accounts: accounts.clone(), log, request_metrics });
     builder.set_route(TokenService { accounts });
     let hosts = VirtualHosts { domains: config.domains };
     if !hosts.domains.is_empty() {

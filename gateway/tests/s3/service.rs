@@ -94,6 +94,26 @@ impl Backend for FaultyBackend {
     }
 }
 
+/// The main backend, both backends, and the storage classes on them.
+fn storage() -> (Arc<FaultyBackend>, Backends, StorageClasses) {
+    let main = Arc::new(FaultyBackend {
+        inner: MemoryBackend::new(),
+        reads_left: AtomicU64::new(u64::MAX),
+        calls: AtomicU64::new(0),
+    });
+    let cold: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
+    let backends: Backends = Arc::new(BTreeMap::from([
+        ("main".to_owned(), Arc::clone(&main) as Arc<dyn Backend>),
+        ("cold".to_owned(), cold),
+    ]));
+    let tier = |class: &str, backend: &str| {
+        (class.to_owned(), Tier { backend: backend.to_owned(), cold: backend == "cold" })
+    };
+    let classes = [tier("STANDARD", "main"), tier("STANDARD_IA", "main"), tier("GLACIER_IR", "cold")];
+    let classes = StorageClasses::new(classes, &backends).unwrap();
+    (main, backends, classes)
+}
+
 impl Service {
     pub async fn start() -> Self {
         Self::start_with(HttpConfig { body_idle_timeout: Duration::from_secs(20), ..HttpConfig::default() })
@@ -109,21 +129,7 @@ impl Service {
         let keyring = Keyring::open(db.clone(), kek).await.unwrap();
         let config = AccountsConfig { queue_time: Duration::from_secs(1), ..AccountsConfig::default() };
         let accounts = Accounts::open(db, keyring.clone(), config).await.unwrap();
-        let backend = Arc::new(FaultyBackend {
-            inner: MemoryBackend::new(),
-            reads_left: AtomicU64::new(u64::MAX),
-            calls: AtomicU64::new(0),
-        });
-        let cold: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
-        let backends: Backends = Arc::new(BTreeMap::from([
-            ("main".to_owned(), Arc::clone(&backend) as Arc<dyn Backend>),
-            ("cold".to_owned(), cold),
-        ]));
-        let tier = |class: &str, backend: &str| {
-            (class.to_owned(), Tier { backend: backend.to_owned(), cold: backend == "cold" })
-        };
-        let classes = [tier("STANDARD", "main"), tier("STANDARD_IA", "main"), tier("GLACIER_IR", "cold")];
-        let classes = StorageClasses::new(classes, &backends).unwrap();
+        let (backend, backends, classes) = storage();
         // Small chunks, so that small bodies have many.
         let chunker = ChunkerConfig { min: 4 << 10, avg: 16 << 10, max: CHUNK_LEN_MAX };
         let ingest = IngestConfig { chunker, flush_entries: 16, ..IngestConfig::default() };

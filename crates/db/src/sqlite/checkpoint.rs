@@ -7,6 +7,7 @@
 
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tracing::warn;
@@ -23,6 +24,8 @@ const RESTART_FRAMES: u64 = 32_768;
 pub(super) struct Checkpointer {
     wake: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
+    /// Held by whoever checkpoints: SQLite refuses a second checkpoint at once, however long it may wait for readers.
+    turn: Arc<Mutex<()>>,
     copied_at: u64,
     restart_at: u64,
 }
@@ -31,15 +34,18 @@ impl Checkpointer {
     pub(super) fn start(path: &Path, config: &DbConfig) -> Result<Self, DbError> {
         let mut connection = Connection::open(path, config, Role::Writer)?;
         let (wake, woken) = sync_channel(1);
+        let turn = Arc::new(Mutex::new(()));
+        let its_turn = Arc::clone(&turn);
         let thread = std::thread::Builder::new()
             .name("db-checkpoint".to_owned())
             .spawn(move || {
                 while woken.recv().is_ok() {
+                    let _turn = its_turn.lock().unwrap_or_else(PoisonError::into_inner);
                     checkpoint(&mut connection, "PRAGMA wal_checkpoint(PASSIVE)");
                 }
             })
             .map_err(|source| DbError::Io { path: path.to_owned(), source })?;
-        Ok(Self { wake: Some(wake), thread: Some(thread), copied_at: 0, restart_at: RESTART_FRAMES })
+        Ok(Self { wake: Some(wake), thread: Some(thread), turn, copied_at: 0, restart_at: RESTART_FRAMES })
     }
 
     /// Called by the writer between transactions, with the frames in the log.
@@ -49,6 +55,7 @@ impl Checkpointer {
             self.restart_at = RESTART_FRAMES;
         }
         if frames >= self.restart_at {
+            let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
             checkpoint(writer, "PRAGMA wal_checkpoint(RESTART)");
             self.copied_at = frames;
             // When a long reader prevented it, the next attempt comes after as much again.
