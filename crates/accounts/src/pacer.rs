@@ -71,7 +71,7 @@ impl Pace {
         self.owed
     }
 
-    /// `bytes` have passed. Call [`Pace::turn`] until it has nothing to wait for.
+    /// `bytes` have passed. Call `Pace::turn` until it has nothing to wait for.
     pub fn passed(&mut self, bytes: u64) {
         self.owed += bytes;
     }

@@ -1,7 +1,7 @@
 //! Server access logging: a line for each request to a bucket that wants it, gathered into objects of another bucket.
 //!
 //! As in S3, delivery is best effort: lines wait in memory for the next flush, those of a gateway that dies are
-//! lost, and beyond [`PENDING_LEN_MAX`] they are dropped and counted.
+//! lost, and beyond 16 MiB they are dropped and counted.
 
 mod line;
 mod target;
