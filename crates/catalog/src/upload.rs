@@ -140,6 +140,20 @@ pub struct UploadListQuery {
     pub limit: usize,
 }
 
+impl UploadListQuery {
+    /// The first `limit` uploads of a bucket.
+    pub const fn all(bucket: BucketId, limit: usize) -> Self {
+        Self {
+            bucket,
+            prefix: Vec::new(),
+            delimiter: Vec::new(),
+            after: Vec::new(),
+            after_upload: None,
+            limit,
+        }
+    }
+}
+
 /// An upload in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedUpload {

@@ -106,8 +106,8 @@ async fn linger(mut rest: Incoming) {
     }
 }
 
-/// A response body: it keeps to its owners' bandwidth, keeps the request counted as under way until its last byte is out, and reports a failure
-/// in the middle, which costs the connection.
+/// A response body: it keeps to its owners' bandwidth, keeps the request counted as under way until its last byte is
+/// out, and reports a failure in the middle, which costs the connection.
 pub(super) struct ResponseBody {
     pub inner: s3s::Body,
     pub trace: Arc<RequestTrace>,

@@ -83,10 +83,13 @@ impl RequestHandler {
         let method = request.method().clone();
         let resource = request.uri().path().to_owned();
         let permit = Arc::clone(&self.permits).try_acquire_owned();
-        let (Ok(permit), None) = (permit, refusal_of(&request)) else {
-            let refusal = refusal_of(&request).unwrap_or_else(slow_down);
-            let response = finish(refusal, &trace, &method, &resource, start);
-            return Ok(response.map(|inner| answer_body(inner, trace, None)));
+        let permit = match (permit, refusal_of(&request)) {
+            (Ok(permit), None) => permit,
+            (_, refusal) => {
+                let refusal = refusal.unwrap_or_else(slow_down);
+                let response = finish(refusal, &trace, &method, &resource, start);
+                return Ok(response.map(|inner| answer_body(inner, trace, None)));
+            }
         };
         let mut request = request.map(|body| self.guard(body, &trace));
         request.extensions_mut().insert(Arc::clone(&trace));

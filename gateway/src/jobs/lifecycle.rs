@@ -232,14 +232,7 @@ impl LifecyclePass {
         now_ms: u64,
         report: &mut LifecycleReport,
     ) -> Result<(), JobError> {
-        let mut query = UploadListQuery {
-            bucket: bucket.id,
-            prefix: Vec::new(),
-            delimiter: Vec::new(),
-            after: Vec::new(),
-            after_upload: None,
-            limit: PAGE,
-        };
+        let mut query = UploadListQuery::all(bucket.id, PAGE);
         loop {
             let page = self.catalog.list_uploads(query.clone()).await?;
             for upload in &page.uploads {

@@ -151,14 +151,7 @@ impl S3Gateway {
         if !versions.is_empty() {
             return Err(s3_error!(BucketNotEmpty));
         }
-        let mut query = UploadListQuery {
-            bucket: bucket.id,
-            prefix: Vec::new(),
-            delimiter: Vec::new(),
-            after: Vec::new(),
-            after_upload: None,
-            limit: UPLOADS_PAGE,
-        };
+        let mut query = UploadListQuery::all(bucket.id, UPLOADS_PAGE);
         loop {
             let page = self.catalog.list_uploads(query.clone()).await.map_err(errors::catalog)?;
             for upload in page.uploads {
