@@ -140,7 +140,7 @@ impl<'a> LockedKey<'a> {
         const NULL: &str = concat!(
             "SELECT ",
             head_columns!(),
-            " FROM version v WHERE v.bucket = $1 AND v.key = $2 AND v.null_version = 1"
+            " FROM version v WHERE v.bucket = $1 AND v.key = $2 AND v.null_version = 1 AND v.sequence < $3"
         );
         let Some(newest) = self.newest.take() else { return Ok(()) };
         let is_replaced = newest.null && self.versioning != Versioning::Enabled;
@@ -148,7 +148,9 @@ impl<'a> LockedKey<'a> {
         let replaced = if is_replaced {
             Some(newest)
         } else if self.versioning == Versioning::Suspended {
-            let older = tx.query_opt(NULL, &[self.bucket.0.into(), self.key.into()]).await?;
+            // The new version may be there already, and it is a null version as well.
+            let params = [self.bucket.0.into(), self.key.into(), newest.sequence.into()];
+            let older = tx.query_opt(NULL, &params).await?;
             older.map(|row| head_from_row(&row, 0)).transpose()?
         } else {
             None

@@ -7,7 +7,7 @@ use datamesh_testkit::for_each_engine;
 use super::{Fixture, size_of, tick};
 use crate::{
     CatalogError, CompleteUpload, CompletedPart, CopyVersion, Precondition, StoredContent, UploadId,
-    UploadListQuery,
+    UploadListQuery, VersionId, Versioning,
 };
 
 fn complete(fixture: &Fixture, key: &[u8], upload: UploadId, parts: Vec<CompletedPart>) -> CompleteUpload {
@@ -198,6 +198,46 @@ async fn a_copy_of_a_multipart_object_outlives_its_source() {
         let across = CopyVersion { source: version, bucket: stranger.bucket.id, ..copy };
         let error = fixture.catalog.copy_version(across, hook()).await.unwrap_err();
         assert!(matches!(error, CatalogError::DomainMismatch));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_copy_of_a_multipart_object_replaces_the_null_version_below_a_numbered_one() {
+    for_each_engine(|db| async move {
+        let fixture = Fixture::new(&db).await;
+        let hook = || Arc::clone(&fixture.hook);
+        let upload = fixture.begin(b"k").await;
+        let parts = vec![fixture.put_part(b"k", upload, 1, &[1, 2]).await.unwrap()];
+        fixture.catalog.complete_upload(complete(&fixture, b"k", upload, parts), hook()).await.unwrap();
+        let source = fixture.newest(b"k").await.unwrap();
+        for older_null in [true, false] {
+            let key = if older_null { b"with".to_vec() } else { b"without".to_vec() };
+            if older_null {
+                fixture.put_inline(&key).await.unwrap();
+            }
+            fixture.catalog.set_versioning(fixture.bucket.id, Versioning::Enabled).await.unwrap();
+            let numbered = fixture.put_inline(&key).await.unwrap().version;
+            fixture.catalog.set_versioning(fixture.bucket.id, Versioning::Suspended).await.unwrap();
+            let copy = CopyVersion {
+                source: source.clone(),
+                bucket: fixture.bucket.id,
+                key: key.clone(),
+                precondition: Precondition::NONE,
+                etag: source.etag.clone(),
+                storage_class: source.storage_class.clone(),
+                attributes: "{}".to_owned(),
+                meta: crate::VersionMeta::NONE,
+                now_ms: tick(),
+            };
+            fixture.catalog.copy_version(copy, hook()).await.unwrap();
+            let newest = fixture.newest(&key).await.unwrap();
+            assert_eq!((newest.id, fixture.plan(&newest).await.len()), (VersionId::Null, 2));
+            let before = fixture.catalog.version(fixture.bucket.id, &key, Some(numbered)).await.unwrap();
+            assert!(before.is_some());
+        }
+        // The source, and two keys of a numbered version and a copy.
+        assert_eq!(fixture.assert_consistent().await, (3 * size_of(&[1, 2]) + 2 * 9, 5));
     })
     .await;
 }
