@@ -199,7 +199,9 @@ async fn four_stalled_nodes_still_let_every_chunk_be_read_in_bounded_time() {
         half.iter().for_each(|node| reader.mesh.set_stalled(*node, true));
         let started = Instant::now();
         reader.assert_all_readable().await;
-        assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+        // At worst each of the four is late three times before it is no longer asked first, one after the other, at
+        // 500 ms each; the answers of the others come on top.
+        assert!(started.elapsed() < Duration::from_millis(6_500), "{:?}", started.elapsed());
         half.iter().for_each(|node| reader.mesh.set_stalled(*node, false));
         world = reader;
     }
