@@ -146,10 +146,13 @@ impl Admission {
         Ok(())
     }
 
-    /// Bytes have moved. Those that were not taken before are counted, too.
-    pub fn moved(&self, direction: Direction, bytes: u64) {
+    /// Bytes of a body's stream have moved. Those that were not taken before are counted, too.
+    pub fn moved(&self, direction: Direction, bytes: u64, pace: &mut Pace) {
         let mut entered = self.entered();
         entered.promised = entered.promised.minus(direction.amount(bytes));
+        if entered.is_paced(direction) {
+            pace.passed(bytes);
+        }
     }
 
     /// What the client should be told of limits that are close.
@@ -167,6 +170,9 @@ impl Admission {
 
     /// Books the next turn of a body's stream; how long to wait before the next call. `None` when it may go on.
     pub fn turn(&self, direction: Direction, pace: &mut Pace) -> Option<Duration> {
+        if pace.is_settled() {
+            return None;
+        }
         let entered = self.entered();
         let dimension = direction.rate();
         let queues = entered
@@ -184,10 +190,12 @@ impl Admission {
             }
         }
     }
+}
 
+impl Entered {
     /// Whether a body in this direction has to keep to a rate at all.
-    pub fn is_paced(&self, direction: Direction) -> bool {
-        self.entered().owners.iter().any(|(_, view)| view.limits.hard(direction.rate()).is_some())
+    fn is_paced(&self, direction: Direction) -> bool {
+        self.owners.iter().any(|(_, view)| view.limits.hard(direction.rate()).is_some())
     }
 }
 

@@ -71,8 +71,13 @@ impl Pace {
         self.owed
     }
 
+    /// Whether there is no turn to book.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.started && self.owed < QUANTUM
+    }
+
     /// `bytes` have passed. Call `Pace::turn` until it has nothing to wait for.
-    pub fn passed(&mut self, bytes: u64) {
+    pub(crate) fn passed(&mut self, bytes: u64) {
         self.owed += bytes;
     }
 

@@ -28,10 +28,8 @@ impl Pacing {
 
     /// Bytes have passed.
     pub(super) fn passed(&mut self, len: usize) {
-        let Some(admission) = self.trace.admission() else { return };
-        admission.moved(self.direction, len as u64);
-        if admission.is_paced(self.direction) {
-            self.pace.passed(len as u64);
+        if let Some(admission) = self.trace.admission() {
+            admission.moved(self.direction, len as u64, &mut self.pace);
         }
     }
 

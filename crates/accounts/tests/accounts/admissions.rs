@@ -128,13 +128,15 @@ async fn bandwidth_of_two_streams_is_their_owners_together() {
         let [one, other] = [accounts.admission(), accounts.admission()];
         for admission in [&one, &other] {
             admission.enter(&owner, Effect::Write).await.unwrap();
-            assert!(admission.is_paced(Direction::Received) && !admission.is_paced(Direction::Sent));
+            let mut unlimited = Pace::default();
+            admission.moved(Direction::Sent, 9 * MIB, &mut unlimited);
+            assert_eq!(admission.turn(Direction::Sent, &mut unlimited), None);
         }
         fixture.clock.advance(Duration::from_secs(1));
         let mut longest = Duration::ZERO;
         for admission in [&one, &other] {
             let mut pace = Pace::default();
-            pace.passed(MIB);
+            admission.moved(Direction::Received, MIB, &mut pace);
             while let Some(wait) = admission.turn(Direction::Received, &mut pace) {
                 longest = longest.max(wait);
             }
@@ -164,8 +166,8 @@ async fn a_months_traffic_is_limited_with_any_number_of_gateways_and_begins_anew
                 match admission.take(Direction::Sent, MIB / 3).await {
                     Ok(()) => {
                         // Bytes that nobody announced are counted, too.
-                        admission.moved(Direction::Received, 1);
-                        admission.moved(Direction::Sent, MIB / 3);
+                        admission.moved(Direction::Received, 1, &mut Pace::default());
+                        admission.moved(Direction::Sent, MIB / 3, &mut Pace::default());
                         sent += MIB / 3;
                     }
                     Err(AccountsError::QuotaExceeded { dimension, limit, requested, .. }) => {
@@ -195,7 +197,7 @@ async fn a_months_traffic_is_limited_with_any_number_of_gateways_and_begins_anew
             admission.enter(&owner, Effect::Read).await.unwrap();
             admission.take(Direction::Sent, 10 * MIB).await.unwrap();
             admission.take(Direction::Sent, 1).await.unwrap_err();
-            admission.moved(Direction::Sent, MIB);
+            admission.moved(Direction::Sent, MIB, &mut Pace::default());
             drop(admission);
             gateways[0].flush_meters().await;
             assert_eq!(standing().await, (Some(0), Some(MIB)), "what was not sent is not counted");
@@ -215,8 +217,8 @@ async fn traffic_without_a_limit_is_counted_all_the_same() {
             admission.enter(&owner, Effect::Read).await.unwrap();
             admission.take(Direction::Received, 7).await.unwrap();
             admission.take(Direction::Sent, 5).await.unwrap();
-            admission.moved(Direction::Received, 7);
-            admission.moved(Direction::Sent, 3);
+            admission.moved(Direction::Received, 7, &mut Pace::default());
+            admission.moved(Direction::Sent, 3, &mut Pace::default());
         }
         accounts.flush_meters().await;
         let rows =
