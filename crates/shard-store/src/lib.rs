@@ -24,6 +24,7 @@
 mod changes;
 mod compaction;
 mod config;
+mod dir_lock;
 mod error;
 mod format;
 mod host;

@@ -14,7 +14,7 @@
 //! An index that is missing, foreign, of another version or damaged is rebuilt from the segments alone.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use datamesh_types::MIB;
 
 use crate::changes::Changes;
 use crate::config::ShardStoreConfig;
+use crate::dir_lock::DirLock;
 use crate::error::StoreError;
 use crate::format::{
     Action, FORMAT_VERSION, FormatError, Origin, RecordHeader, SEGMENT_HEADER_LEN, SegmentHeader, StoreId,
@@ -40,7 +41,6 @@ use crate::writer::create_segment;
 /// Where the segments are, below the store's directory.
 pub(crate) const SEGMENTS_DIR: &str = "segments";
 const INDEX_DIR: &str = "index";
-const LOCK_FILE: &str = "lock";
 /// Records that are replayed in one step.
 const REPLAY_BATCH: usize = 4096;
 
@@ -67,7 +67,7 @@ pub(crate) fn open(config: ShardStoreConfig, host: Arc<dyn Host>) -> Result<Open
     config.check()?;
     let segments_dir = config.dir.join(SEGMENTS_DIR);
     std::fs::create_dir_all(&segments_dir).map_err(|error| StoreError::io("create", &segments_dir, error))?;
-    let lock = lock(&config.dir)?;
+    let lock = DirLock::acquire(&config.dir)?;
     let found = find_segments(&segments_dir, &*host)?;
     let store = load_or_create_identity(&config.dir, &found, &*host)?;
     let index_dir = config.dir.join(INDEX_DIR);
@@ -101,17 +101,6 @@ pub(crate) fn open(config: ShardStoreConfig, host: Arc<dyn Host>) -> Result<Open
         complete_index(&shared, &active)?;
     }
     Ok(Opened { shared, active, file })
-}
-
-fn lock(dir: &Path) -> Result<File, StoreError> {
-    let path = dir.join(LOCK_FILE);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(|error| StoreError::io("open", &path, error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { dir: dir.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(StoreError::io("lock", &path, error)),
-    }
 }
 
 /// Lists the segments and removes unfinished outputs.

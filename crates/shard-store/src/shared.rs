@@ -1,6 +1,5 @@
 //! What the writer, the readers and the compactor of one store share.
 
-use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -10,6 +9,7 @@ use bytes::Bytes;
 use datamesh_types::{ShardHealth, ShardId};
 
 use crate::config::ShardStoreConfig;
+use crate::dir_lock::DirLock;
 use crate::error::StoreError;
 use crate::format::{StoreId, payload_crc};
 use crate::host::Host;
@@ -44,8 +44,8 @@ pub(crate) struct Shared {
     pub(crate) compaction: Mutex<()>,
     /// The background compaction that was started last.
     pub(crate) compactor: Mutex<Option<JoinHandle<()>>>,
-    /// Keeps other processes out for as long as it is open.
-    pub(crate) _lock: File,
+    /// Keeps other stores out. Declared last: it goes when everything else is closed.
+    pub(crate) _lock: DirLock,
 }
 
 impl Shared {

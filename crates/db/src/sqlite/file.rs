@@ -7,11 +7,23 @@ use std::path::Path;
 
 use crate::DbError;
 
-/// Makes sure that the file exists and locks it for this process. The lock lasts as long as the returned file.
+/// The lock of a database file.
+#[derive(Debug)]
+pub(super) struct FileLock(File);
+
+impl Drop for FileLock {
+    /// Closing is not enough: a process that was being started meanwhile has a copy of the descriptor until it runs
+    /// its program.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
+/// Makes sure that the file exists and locks it for this process.
 ///
 /// The lock is on a file beside it: SQLite uses POSIX locks on the database file itself, and closing any other
 /// descriptor of that file would drop them.
-pub(super) fn prepare(path: &Path, create: bool) -> Result<File, DbError> {
+pub(super) fn prepare(path: &Path, create: bool) -> Result<FileLock, DbError> {
     let failed = |source| DbError::Io { path: path.to_owned(), source };
     if create {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -34,7 +46,7 @@ pub(super) fn prepare(path: &Path, create: bool) -> Result<File, DbError> {
         .open(&lock_path)
         .map_err(|source| DbError::Io { path: lock_path.clone().into(), source })?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok(FileLock(lock)),
         Err(TryLockError::WouldBlock) => Err(DbError::Locked { path: path.to_owned() }),
         Err(TryLockError::Error(source)) => Err(DbError::Io { path: lock_path.into(), source }),
     }

@@ -7,7 +7,6 @@ mod file;
 mod readers;
 mod writer;
 
-use std::fs::File;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -16,6 +15,7 @@ use tokio::sync::mpsc;
 use self::checkpoint::Checkpointer;
 pub(crate) use self::connection::Connection;
 use self::connection::Role;
+use self::file::FileLock;
 use self::readers::Readers;
 use self::writer::{Job, Writer};
 use crate::{DbConfig, DbError, Tx, TxFuture};
@@ -31,7 +31,7 @@ struct Shared {
     writer: Option<JoinHandle<()>>,
     readers: Readers,
     /// Last, so that it is released after every connection is closed.
-    _lock: File,
+    _lock: FileLock,
 }
 
 impl Sqlite {
