@@ -7,9 +7,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use datamesh_catalog::{Bucket, BucketId, Catalog, ConfigKind};
+use datamesh_node::one_line;
 use serde::de::DeserializeOwned;
 
-use crate::jobs::JobError;
+use crate::jobs::{JobError, configuration};
 
 /// How soon every gateway knows of a changed configuration.
 pub const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
@@ -35,30 +36,34 @@ impl<T> WatchedBuckets<T> {
         if buckets.is_empty() { None } else { buckets.get(bucket).cloned() }
     }
 
-    /// Reads all such configurations anew; `make` says what is to be kept of each.
-    ///
-    /// # Errors
-    /// Those of the catalog, and a document that is none of this kind: what was known stays.
-    pub async fn refresh<D: DeserializeOwned>(
+    /// Reads all such configurations anew; `make` says what is to be kept of each. A failure is logged, and what was
+    /// known stays.
+    pub async fn refresh<D: DeserializeOwned>(&self, catalog: &Catalog, make: impl Fn(&Bucket, D) -> T) {
+        match self.read(catalog, make).await {
+            Ok(known) => *self.buckets.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known),
+            Err(error) => {
+                tracing::warn!(kind = ?self.kind, error = %one_line(&error), "could not read configurations");
+            }
+        }
+    }
+
+    async fn read<D: DeserializeOwned>(
         &self,
         catalog: &Catalog,
         make: impl Fn(&Bucket, D) -> T,
-    ) -> Result<(), JobError> {
+    ) -> Result<HashMap<String, Arc<T>>, JobError> {
         let mut known = HashMap::new();
         let mut after = BucketId(0);
         loop {
             let buckets = catalog.buckets_configured(self.kind, after, PAGE).await?;
-            let Some(last) = buckets.last() else { break };
+            let Some(last) = buckets.last() else { return Ok(known) };
             after = last.id;
             for bucket in buckets {
-                let Some(stored) = catalog.bucket_config(bucket.id, self.kind).await? else { continue };
-                let document = serde_json::from_str(&stored)
-                    .map_err(|source| JobError::Configuration { bucket: bucket.name.clone(), source })?;
-                let kept = Arc::new(make(&bucket, document));
-                known.insert(bucket.name, kept);
+                if let Some(document) = configuration(catalog, &bucket, self.kind).await? {
+                    let kept = Arc::new(make(&bucket, document));
+                    known.insert(bucket.name, kept);
+                }
             }
         }
-        *self.buckets.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
-        Ok(())
     }
 }

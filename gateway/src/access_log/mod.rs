@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 pub use line::Asked;
 pub use target::{KeyFormat, Logging};
 
-use crate::jobs::JobError;
 use crate::s3::{S3Gateway, now_ms};
 use crate::watched::{REFRESH_INTERVAL, WatchedBuckets};
 
@@ -85,7 +84,7 @@ impl AccessLog {
     }
 
     /// Reads anew which buckets are logged.
-    pub async fn refresh(&self, catalog: &Catalog) -> Result<(), JobError> {
+    pub async fn refresh(&self, catalog: &Catalog) {
         self.inner
             .sources
             .refresh(catalog, |bucket, logging| Source {
@@ -94,7 +93,7 @@ impl AccessLog {
                 region: bucket.region.clone(),
                 logging,
             })
-            .await
+            .await;
     }
 
     /// Writes what waits to the target buckets. What can't be written is dropped and counted: its bucket is gone,
@@ -124,11 +123,7 @@ impl AccessLog {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                _ = refresh.tick() => {
-                    if let Err(error) = self.refresh(&gateway.catalog).await {
-                        tracing::warn!(error = %datamesh_node::one_line(&error), "could not read logging configurations");
-                    }
-                }
+                _ = refresh.tick() => self.refresh(&gateway.catalog).await,
                 _ = flush.tick() => self.flush(&gateway).await,
             }
         }

@@ -6,7 +6,7 @@ use datamesh_node::one_line;
 use md5::{Digest, Md5};
 use serde_json::json;
 
-use super::{JobError, Jobs, now_ms};
+use super::{JobError, Jobs, configuration, now_ms};
 use crate::inventory::{CsvFile, Included, Inventories, Inventory, Row};
 use crate::s3::S3Gateway;
 
@@ -83,10 +83,8 @@ impl Jobs {
     }
 
     async fn inventories(&self, bucket: &Bucket) -> Result<Inventories, JobError> {
-        let stored = self.inner.catalog.bucket_config(bucket.id, ConfigKind::Inventory).await?;
-        let Some(stored) = stored else { return Ok(Inventories::default()) };
-        serde_json::from_str(&stored)
-            .map_err(|source| JobError::Configuration { bucket: bucket.name.clone(), source })
+        let stored = configuration(&self.inner.catalog, bucket, ConfigKind::Inventory).await?;
+        Ok(stored.unwrap_or_default())
     }
 
     async fn write_if_due(

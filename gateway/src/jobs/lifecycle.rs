@@ -11,10 +11,9 @@ use datamesh_catalog::{
 use datamesh_node::one_line;
 use futures::{StreamExt, stream};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::relocate::Mover;
-use super::{JobError, Jobs, now_ms};
+use super::{JobError, Jobs, configuration, now_ms};
 use crate::events::{Change, EventSource, Notifications, messages};
 use crate::lifecycle::{
     Calendar, Candidate, Lifecycle, Rule, Standing, Step, Subject, Tag, abort_due, decide,
@@ -99,7 +98,7 @@ impl LifecyclePass {
         now_ms: u64,
         report: &mut LifecycleReport,
     ) -> Result<(), JobError> {
-        let rules: Option<Lifecycle> = self.config(bucket, ConfigKind::Lifecycle).await?;
+        let rules: Option<Lifecycle> = configuration(&self.catalog, bucket, ConfigKind::Lifecycle).await?;
         let Some(rules) = rules else { return Ok(()) };
         let any = |wanted: fn(&Rule) -> bool| rules.rules.iter().any(|rule| rule.enabled && wanted(rule));
         if any(|rule| rule.abort_uploads_after_days.is_some()) {
@@ -114,19 +113,6 @@ impl LifecyclePass {
         if any(about_versions) { self.age_versions(bucket, &rules, now_ms, report).await } else { Ok(()) }
     }
 
-    async fn config<T: DeserializeOwned>(
-        &self,
-        bucket: &Bucket,
-        kind: ConfigKind,
-    ) -> Result<Option<T>, JobError> {
-        if !bucket.configured.contains(kind) {
-            return Ok(None);
-        }
-        let stored = self.catalog.bucket_config(bucket.id, kind).await?;
-        let parsed = stored.map(|stored| serde_json::from_str(&stored)).transpose();
-        parsed.map_err(|source| JobError::Configuration { bucket: bucket.name.clone(), source })
-    }
-
     async fn age_versions(
         &self,
         bucket: &Bucket,
@@ -134,7 +120,8 @@ impl LifecyclePass {
         now_ms: u64,
         report: &mut LifecycleReport,
     ) -> Result<(), JobError> {
-        let notifications: Option<Notifications> = self.config(bucket, ConfigKind::Notification).await?;
+        let notifications: Option<Notifications> =
+            configuration(&self.catalog, bucket, ConfigKind::Notification).await?;
         let mut walk = Walk::default();
         let mut after = None;
         loop {

@@ -5,6 +5,7 @@
 //! spares double work: every job bears running twice, and dying anywhere.
 
 mod collect;
+mod configuration;
 mod deliver;
 mod expire;
 mod inventory;
@@ -36,6 +37,7 @@ use crate::lifecycle::Calendar;
 use crate::s3::S3Gateway;
 
 pub use collect::GarbageReport;
+pub(crate) use configuration::configuration;
 pub use lifecycle::{LifecyclePass, LifecycleReport};
 pub use relocate::Mover;
 

@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 pub use setting::{MetricsFilter, MetricsFilters};
 
 use crate::http::{Ended, status_class};
-use crate::jobs::JobError;
 use crate::watched::{REFRESH_INTERVAL, WatchedBuckets};
 
 /// A bucket whose requests are counted.
@@ -42,22 +41,20 @@ impl RequestMetrics {
     }
 
     /// Reads anew which buckets are counted.
-    pub async fn refresh(&self, catalog: &Catalog) -> Result<(), JobError> {
+    pub async fn refresh(&self, catalog: &Catalog) {
         self.buckets
             .refresh(catalog, |bucket, stored: MetricsFilters| Counted {
                 bucket: bucket.name.clone(),
                 filters: stored.filters,
             })
-            .await
+            .await;
     }
 
     /// Refreshes until `stop`.
     pub async fn run(self, catalog: Catalog, stop: CancellationToken) {
         let mut refresh = tokio::time::interval(REFRESH_INTERVAL);
         while stop.run_until_cancelled(refresh.tick()).await.is_some() {
-            if let Err(error) = self.refresh(&catalog).await {
-                tracing::warn!(error = %datamesh_node::one_line(&error), "could not read metrics configurations");
-            }
+            self.refresh(&catalog).await;
         }
     }
 }

@@ -50,9 +50,7 @@ impl S3Gateway {
         let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket =
-            self.bucket(&caller, &input.bucket, Action::GetInventoryConfiguration, expected_owner).await?;
-        let inventories = self.named_configs::<Inventories>(&bucket).await?;
+        let inventories = self.named_configs::<Inventories>(&caller, &input.bucket, expected_owner).await?;
         let inventory_configuration = Some(show(find(&*inventories, &input.id)?));
         Ok(S3Response::new(GetBucketInventoryConfigurationOutput { inventory_configuration }))
     }
@@ -64,9 +62,7 @@ impl S3Gateway {
         let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket =
-            self.bucket(&caller, &input.bucket, Action::GetInventoryConfiguration, expected_owner).await?;
-        let inventories = self.named_configs::<Inventories>(&bucket).await?;
+        let inventories = self.named_configs::<Inventories>(&caller, &input.bucket, expected_owner).await?;
         let listed: Vec<_> = inventories.inventories.iter().map(show).collect();
         Ok(S3Response::new(ListBucketInventoryConfigurationsOutput {
             inventory_configuration_list: (!listed.is_empty()).then_some(listed),
@@ -82,9 +78,8 @@ impl S3Gateway {
         let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket =
-            self.bucket(&caller, &input.bucket, Action::PutInventoryConfiguration, expected_owner).await?;
-        self.remove_named_config::<Inventories>(&bucket, &input.id).await?;
+        let named = (input.bucket.as_str(), input.id.as_str());
+        self.remove_named_config::<Inventories>(&caller, named, expected_owner).await?;
         Ok(S3Response::new(DeleteBucketInventoryConfigurationOutput::default()))
     }
 }

@@ -24,9 +24,7 @@ impl S3Gateway {
         let logging = self.parse_logging(&bucket, input.bucket_logging_status).await?;
         self.set_config(&bucket, ConfigKind::Logging, logging.as_ref()).await?;
         // Other gateways learn of it a little later.
-        if let Err(error) = self.access_log.refresh(&self.catalog).await {
-            tracing::warn!(%error, "could not read logging configurations");
-        }
+        self.access_log.refresh(&self.catalog).await;
         Ok(S3Response::new(PutBucketLoggingOutput::default()))
     }
 

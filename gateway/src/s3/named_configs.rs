@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use datamesh_catalog::{Bucket, ConfigKind};
+use datamesh_policy::Action;
 use http::StatusCode;
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::S3Gateway;
+use super::caller::Caller;
 use super::unconfigured::none;
 use crate::inventory::{Inventories, Inventory};
 use crate::request_metrics::{MetricsFilter, MetricsFilters};
@@ -24,6 +26,10 @@ pub(super) trait NamedConfigs:
     /// One of them.
     type Config: Send;
     const KIND: ConfigKind;
+    /// What asks for them.
+    const GET: Action;
+    /// What adds or removes one.
+    const PUT: Action;
 
     fn configs(&self) -> &[Self::Config];
     fn configs_mut(&mut self) -> &mut Vec<Self::Config>;
@@ -33,6 +39,8 @@ pub(super) trait NamedConfigs:
 impl NamedConfigs for Inventories {
     type Config = Inventory;
     const KIND: ConfigKind = ConfigKind::Inventory;
+    const GET: Action = Action::GetInventoryConfiguration;
+    const PUT: Action = Action::PutInventoryConfiguration;
 
     fn configs(&self) -> &[Inventory] {
         &self.inventories
@@ -50,6 +58,8 @@ impl NamedConfigs for Inventories {
 impl NamedConfigs for MetricsFilters {
     type Config = MetricsFilter;
     const KIND: ConfigKind = ConfigKind::Metrics;
+    const GET: Action = Action::GetMetricsConfiguration;
+    const PUT: Action = Action::PutMetricsConfiguration;
 
     fn configs(&self) -> &[MetricsFilter] {
         &self.filters
@@ -65,8 +75,18 @@ impl NamedConfigs for MetricsFilters {
 }
 
 impl S3Gateway {
-    /// All of a kind.
-    pub(super) async fn named_configs<T: NamedConfigs>(&self, bucket: &Bucket) -> S3Result<Arc<T>> {
+    /// All of a kind, for a caller who may see them.
+    pub(super) async fn named_configs<T: NamedConfigs>(
+        &self,
+        caller: &Caller<'_>,
+        bucket: &str,
+        expected_owner: Option<&str>,
+    ) -> S3Result<Arc<T>> {
+        let bucket = self.bucket(caller, bucket, T::GET, expected_owner).await?;
+        self.stored_configs(&bucket).await
+    }
+
+    async fn stored_configs<T: NamedConfigs>(&self, bucket: &Bucket) -> S3Result<Arc<T>> {
         Ok(self.config::<T>(bucket, T::KIND).await?.unwrap_or_default())
     }
 
@@ -76,7 +96,7 @@ impl S3Gateway {
         bucket: &Bucket,
         config: T::Config,
     ) -> S3Result<()> {
-        let mut document = T::clone(&*self.named_configs::<T>(bucket).await?);
+        let mut document = T::clone(&*self.stored_configs::<T>(bucket).await?);
         let configs = document.configs_mut();
         configs.retain(|known| T::id(known) != T::id(&config));
         if configs.len() >= CONFIGURATIONS_MAX {
@@ -92,13 +112,15 @@ impl S3Gateway {
         self.set_config(bucket, T::KIND, Some(&document)).await
     }
 
-    /// Removes a configuration.
+    /// Removes a configuration, for a caller who may.
     pub(super) async fn remove_named_config<T: NamedConfigs>(
         &self,
-        bucket: &Bucket,
-        id: &str,
+        caller: &Caller<'_>,
+        (bucket, id): (&str, &str),
+        expected_owner: Option<&str>,
     ) -> S3Result<()> {
-        let mut document = T::clone(&*self.named_configs::<T>(bucket).await?);
+        let bucket = &self.bucket(caller, bucket, T::PUT, expected_owner).await?;
+        let mut document = T::clone(&*self.stored_configs::<T>(bucket).await?);
         find(&document, id)?;
         document.configs_mut().retain(|config| T::id(config) != id);
         let left = (!document.configs().is_empty()).then_some(&document);

@@ -1,7 +1,5 @@
 //! The request metrics configurations of a bucket.
 
-use std::sync::Arc;
-
 use datamesh_policy::Action;
 use s3s::dto;
 use s3s::dto::{
@@ -40,7 +38,7 @@ impl S3Gateway {
         let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let filters = self.metrics_filters(&caller, &input.bucket, expected_owner).await?;
+        let filters = self.named_configs::<MetricsFilters>(&caller, &input.bucket, expected_owner).await?;
         let metrics_configuration = Some(show(find(&*filters, &input.id)?));
         Ok(S3Response::new(GetBucketMetricsConfigurationOutput { metrics_configuration }))
     }
@@ -52,7 +50,7 @@ impl S3Gateway {
         let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let filters = self.metrics_filters(&caller, &input.bucket, expected_owner).await?;
+        let filters = self.named_configs::<MetricsFilters>(&caller, &input.bucket, expected_owner).await?;
         let listed: Vec<_> = filters.filters.iter().map(show).collect();
         Ok(S3Response::new(ListBucketMetricsConfigurationsOutput {
             metrics_configuration_list: (!listed.is_empty()).then_some(listed),
@@ -68,28 +66,15 @@ impl S3Gateway {
         let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket =
-            self.bucket(&caller, &input.bucket, Action::PutMetricsConfiguration, expected_owner).await?;
-        self.remove_named_config::<MetricsFilters>(&bucket, &input.id).await?;
+        let named = (input.bucket.as_str(), input.id.as_str());
+        self.remove_named_config::<MetricsFilters>(&caller, named, expected_owner).await?;
         self.refresh_request_metrics().await;
         Ok(S3Response::new(DeleteBucketMetricsConfigurationOutput::default()))
     }
 
-    async fn metrics_filters(
-        &self,
-        caller: &Caller<'_>,
-        bucket: &str,
-        expected_owner: Option<&str>,
-    ) -> S3Result<Arc<MetricsFilters>> {
-        let bucket = self.bucket(caller, bucket, Action::GetMetricsConfiguration, expected_owner).await?;
-        self.named_configs(&bucket).await
-    }
-
     /// Other gateways learn of a change a little later.
     async fn refresh_request_metrics(&self) {
-        if let Err(error) = self.request_metrics.refresh(&self.catalog).await {
-            tracing::warn!(%error, "could not read metrics configurations");
-        }
+        self.request_metrics.refresh(&self.catalog).await;
     }
 }
 
