@@ -79,7 +79,16 @@ async fn presigned_urls_work_until_they_expire_and_only_as_signed() {
     fetch("GET", &good.replace("/key?", "/other?"), "").await.expect(403);
     let put = service.client.presigned("PUT", "/bucket/new", 0, 60);
     fetch("PUT", &put, "content-length: 0\r\nx-amz-copy-source: bucket/key\r\n").await.expect(403);
+    for header in ["x-amz-acl: public-read", "x-amz-storage-class: STANDARD_IA", "x-amz-meta-a: b"] {
+        fetch("PUT", &put, &format!("content-length: 0\r\n{header}\r\n")).await.expect(403);
+    }
     fetch("PUT", &put, "content-length: 0\r\n").await.expect(200);
+    let week = 7 * 24 * 3600;
+    fetch("GET", &service.client.presigned("GET", "/bucket/key", 0, week), "").await.expect(200);
+    fetch("GET", &service.client.presigned("GET", "/bucket/key", 0, week + 1), "").await.expect(403);
+    fetch("GET", &good.replace("AKIATESTA", "AKIATESTB"), "").await.expect(403);
+    let elsewhere = format!("GET {good} HTTP/1.1\r\nhost: elsewhere.test\r\nconnection: close\r\n\r\n");
+    exchange(address, elsewhere.as_bytes()).await.expect(403);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

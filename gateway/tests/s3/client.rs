@@ -142,6 +142,7 @@ impl Client {
         let signed_names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
         let signed_names = signed_names.join(";");
         let lines: String = all.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
+        let path = encoded(&decoded(path), &UNRESERVED_IN_PATHS);
         let canonical =
             format!("{method}\n{path}\n{}\n{lines}\n{signed_names}\n{hash}", canonical_query(query));
         let scope = format!("{}/{REGION}/s3/aws4_request", &date[..8]);
@@ -172,12 +173,16 @@ impl Client {
     }
 
     fn signature(&self, date: &str, scope: &str, canonical: &str) -> String {
-        let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", sha256(canonical.as_bytes()));
+        self.sign(scope, &format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", sha256(canonical.as_bytes())))
+    }
+
+    /// Signs a text with the key of a scope.
+    pub fn sign(&self, scope: &str, to_sign: &str) -> String {
         let mut key = format!("AWS4{}", self.secret).into_bytes();
         for part in scope.split('/') {
             key = hmac_sha256(&key, part);
         }
-        hex::encode(hmac_sha256(&key, &to_sign))
+        hex::encode(hmac_sha256(&key, to_sign))
     }
 
     pub async fn get(&self, target: &str) -> Reply {
@@ -195,6 +200,29 @@ impl Client {
     pub async fn delete(&self, target: &str) -> Reply {
         self.send("DELETE", target, &[], b"").await
     }
+}
+
+/// What stays as it is in the path of a canonical request.
+const UNRESERVED_IN_PATHS: [u8; 5] = *b"-._~/";
+
+/// Percent-encodes everything but letters, digits and `kept`.
+pub fn encoded(bytes: &[u8], kept: &[u8]) -> String {
+    let encode = |byte: &u8| match byte {
+        byte if byte.is_ascii_alphanumeric() || kept.contains(byte) => char::from(*byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    bytes.iter().map(encode).collect()
+}
+
+/// Takes percent-encoding off.
+pub fn decoded(text: &str) -> Vec<u8> {
+    let (first, escapes) = text.split_once('%').map_or((text, None), |(first, rest)| (first, Some(rest)));
+    let mut bytes = first.as_bytes().to_vec();
+    for escape in escapes.into_iter().flat_map(|rest| rest.split('%')) {
+        bytes.push(u8::from_str_radix(&escape[..2], 16).unwrap());
+        bytes.extend_from_slice(&escape.as_bytes()[2..]);
+    }
+    bytes
 }
 
 fn canonical_query(query: &str) -> String {

@@ -285,6 +285,14 @@ impl Route {
         exchange(client.address, &[changed.as_bytes(), body].concat()).await
     }
 
+    /// Rightly signed by its headers, and with a signature in its query besides.
+    async fn send_signed_twice(&self, client: &Client) -> Reply {
+        let by_query = client.presigned(self.method, self.target.split('?').next().unwrap(), 0, 60);
+        let joint = if self.target.contains('?') { '&' } else { '?' };
+        let target = format!("{}{joint}{}", self.target, by_query.split_once('?').unwrap().1);
+        client.send(self.method, &target, &self.headers(), self.body.as_bytes()).await
+    }
+
     /// With another body of the same length than the one that was signed.
     async fn send_tampered(&self, client: &Client) -> Reply {
         let body = self.body.as_bytes();
@@ -322,6 +330,7 @@ async fn nothing_is_done_for_a_request_that_is_not_rightly_signed() {
             ("early", route.send_skewed(&service.client, Duration::minutes(-16)).await),
             ("late", route.send_skewed(&service.client, Duration::minutes(16)).await),
             ("unsigned", route.send_unsigned(&service.client).await),
+            ("twice", route.send_signed_twice(&service.client).await),
         ];
         if !route.body.is_empty() {
             replies.push(("tampered", route.send_tampered(&service.client).await));
