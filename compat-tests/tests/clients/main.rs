@@ -6,6 +6,7 @@ mod mounts;
 mod rclone;
 mod s3cmd;
 mod sdks;
+mod throttled;
 
 use std::path::Path;
 
