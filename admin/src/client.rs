@@ -63,6 +63,18 @@ impl Client {
         read(self.send(self.request(Method::GET, segments)?).await?).await
     }
 
+    /// `GET` of the path made of `segments`, with those parameters that have a value.
+    pub async fn query(
+        &self,
+        segments: &[&str],
+        parameters: &[(&str, Option<&str>)],
+    ) -> Result<Value, Failure> {
+        let mut url = self.url(segments)?;
+        let given = parameters.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
+        url.query_pairs_mut().extend_pairs(given);
+        read(self.send(self.http.request(Method::GET, url).bearer_auth(&self.token)).await?).await
+    }
+
     /// `DELETE` of the path made of `segments`.
     pub async fn delete(&self, segments: &[&str]) -> Result<Value, Failure> {
         read(self.send(self.request(Method::DELETE, segments)?).await?).await
@@ -89,12 +101,16 @@ impl Client {
     }
 
     fn request(&self, method: Method, segments: &[&str]) -> Result<RequestBuilder, Failure> {
+        Ok(self.http.request(method, self.url(segments)?).bearer_auth(&self.token))
+    }
+
+    fn url(&self, segments: &[&str]) -> Result<Url, Failure> {
         let mut url = self.endpoint.clone();
         url.path_segments_mut()
             .map_err(|()| anyhow!("{} cannot be an endpoint", self.endpoint))?
             .pop_if_empty()
             .extend(["v1"].iter().chain(segments));
-        Ok(self.http.request(method, url).bearer_auth(&self.token))
+        Ok(url)
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {

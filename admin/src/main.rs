@@ -45,6 +45,9 @@ enum Noun {
     /// Limits and what is counted against them.
     #[command(subcommand)]
     Quota(commands::quota::Verb),
+    /// What accounts have used.
+    #[command(subcommand)]
+    Usage(commands::usage::Verb),
     /// Keys that objects are encrypted with by name.
     #[command(subcommand)]
     EncryptionKey(commands::encryption_key::Verb),
@@ -99,6 +102,7 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
         Noun::Key(verb) => commands::key::run(verb, &client()?, output).await,
         Noun::Plan(verb) => commands::plan::run(verb, &client()?, output).await,
         Noun::Quota(verb) => commands::quota::run(verb, &client()?, output).await,
+        Noun::Usage(verb) => commands::usage::run(verb, &client()?, output).await,
         Noun::EncryptionKey(verb) => commands::encryption_key::run(verb, &client()?, output).await,
         Noun::Kek(verb) => commands::kek::run(verb, &client()?, output).await,
         Noun::Node(verb) => commands::node::run(verb, &client()?, output).await,

@@ -241,6 +241,34 @@ fn limits_are_set_and_shown(data_dir: &Path, user: &str) {
     assert_eq!((&reconciled["drift"], &reconciled["owners_checked"]), (&json!(0), &json!(2)));
 }
 
+fn usage_is_shown_exported_and_verified(data_dir: &Path, user: &str) {
+    let shown = admin_json(data_dir, &["usage", "show", user]);
+    assert_eq!((&shown["complete"], &shown["total"]["byte_milliseconds"]), (&json!(false), &json!("0")));
+    assert_eq!(shown["total"]["requests"]["class_a"], 0);
+    let period = shown["period"].as_str().unwrap().to_owned();
+    let refusals: [(&[&str], &str); 6] = [
+        (&["usage", "show", user, "--period", "2026-13"], "2026-13"),
+        (&["usage", "show", user, "--period", "yesterday"], "yesterday"),
+        (&["usage", "show", user, "--period", "9000-01"], "has not begun"),
+        (&["usage", "export", user, "--period", "9000-01", "--format", "csv"], "has not begun"),
+        (&["usage", "show", user, "--bucket", "nosuchbucket"], "nosuchbucket"),
+        (&["usage", "verify", "nobody@example.org"], "nobody@example.org"),
+    ];
+    for (arguments, reason) in refusals {
+        let refused = admin(data_dir, arguments);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}: {told}");
+        assert!(told.contains(reason) && refused.stdout.is_empty(), "{arguments:?}: {told}");
+    }
+    let csv = admin(data_dir, &["usage", "export", user, "--period", &period, "--format", "csv"]);
+    let csv = String::from_utf8(csv.stdout).unwrap();
+    assert!(csv.starts_with("start,bucket,bucket_number,access_key_id,bytes_stored,"), "{csv}");
+    let exported = admin_json(data_dir, &["usage", "export", user, "--period", &period, "--format", "json"]);
+    assert_eq!(exported, json!([]));
+    let verified = admin_json(data_dir, &["usage", "verify", user]);
+    assert_eq!((&verified["drift"], &verified["accounts_checked"]), (&json!(0), &json!(1)));
+}
+
 #[test]
 fn operators_administer_a_gateway_from_the_command_line() {
     let temporary = TempDir::new().unwrap();
@@ -280,6 +308,7 @@ fn operators_administer_a_gateway_from_the_command_line() {
     assert_eq!((limits["bytes_limit"].as_u64(), limits["objects_limit"].as_u64()), (Some(3 << 20), Some(7)));
 
     limits_are_set_and_shown(&data_dir, user_id);
+    usage_is_shown_exported_and_verified(&data_dir, user_id);
 
     let groups = admin_json(&data_dir, &["group", "list"]);
     assert_eq!(groups["groups"][0]["profile"], "4+4", "{groups}");
@@ -352,6 +381,9 @@ fn the_admin_listener_answers_nobody_without_the_token() {
         ("GET", "/v1/repair"),
         ("POST", "/v1/repair"),
         ("POST", "/v1/gc"),
+        ("GET", "/v1/users/x/usage"),
+        ("GET", "/v1/users/x/usage/hours"),
+        ("POST", "/v1/usage/verify"),
         ("POST", "/v1/doctor"),
         ("GET", "/"),
         ("GET", "/v1/nothing"),

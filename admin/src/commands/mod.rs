@@ -14,4 +14,5 @@ pub mod operator;
 pub mod plan;
 pub mod quota;
 pub mod repair;
+pub mod usage;
 pub mod user;

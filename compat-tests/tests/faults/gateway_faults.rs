@@ -15,6 +15,8 @@ const SIZES: [usize; 5] = [0, 4_000, 300_000, 1_500_000, 6_000_000];
 fn ensure_healthy(gateway: &Gateway) -> Result<()> {
     let (code, report) = gateway.admin(&["doctor"])?;
     ensure!(code == 0, "doctor found damage: {report:#}");
+    let (code, report) = gateway.admin(&["usage", "verify"])?;
+    ensure!(code == 0 && report["drift"] == 0, "usage is not what was stored: {report:#}");
     Ok(())
 }
 

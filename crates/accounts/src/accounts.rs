@@ -14,6 +14,7 @@ use crate::cache::Cache;
 use crate::controls::ControlRoom;
 use crate::lease::Leases;
 use crate::meter::FLUSH_EVERY;
+use crate::metering::{EventSource, StorageEvent, TrafficLog};
 use crate::owner::{Book, Month, Owner};
 use crate::session::{SESSIONS_KEPT, SessionKeys};
 use crate::{AccountsError, Clock, Keyring, Session, SystemClock, schema};
@@ -65,6 +66,8 @@ struct Shared {
     leases: Leases,
     controls: ControlRoom,
     gateway_id: [u8; 16],
+    events: EventSource,
+    traffic: TrafficLog,
     config: AccountsConfig,
 }
 
@@ -86,6 +89,8 @@ impl Accounts {
             leases: Leases::default(),
             controls: ControlRoom::default(),
             gateway_id,
+            events: EventSource::new(gateway_id),
+            traffic: TrafficLog::default(),
             config,
         };
         let accounts = Self { shared: Arc::new(shared) };
@@ -131,6 +136,21 @@ impl Accounts {
     /// What this gateway leases rates under; another one after each start.
     pub(crate) fn gateway_id(&self) -> [u8; 16] {
         self.shared.gateway_id
+    }
+
+    /// Names this gateway's events.
+    pub(crate) fn events(&self) -> &EventSource {
+        &self.shared.events
+    }
+
+    /// A name and a time for a change of what is stored.
+    pub(crate) fn storage_event(&self) -> StorageEvent {
+        let events = self.events();
+        StorageEvent { source: events.id(), sequence: events.next(), at_ms: self.now_ms() }
+    }
+
+    pub(crate) fn traffic(&self) -> &TrafficLog {
+        &self.shared.traffic
     }
 
     /// Forgets what is in memory of an owner's limits.

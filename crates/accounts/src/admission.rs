@@ -4,11 +4,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use datamesh_types::AccountId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::controls::{Controls, Limiter, View, wait_of};
 use crate::hold::Effect;
+use crate::metering::{Charge, RequestClass, Traffic};
 use crate::owner::Owner;
 use crate::pacer::Pace;
 use crate::quota::Amount;
@@ -46,6 +48,7 @@ impl Direction {
 /// One request, from its admission to its last byte. Dropping it ends it.
 pub struct Admission {
     accounts: Accounts,
+    class: RequestClass,
     entered: Mutex<Entered>,
 }
 
@@ -55,12 +58,15 @@ struct Entered {
     permits: Vec<OwnedSemaphorePermit>,
     /// What was taken to be received and to be sent, and has not moved yet: less than nothing when more has moved.
     promised: Amount,
+    /// What has moved.
+    moved: Amount,
+    charge: Charge,
 }
 
 impl Accounts {
     /// A request that is at nobody's expense yet.
-    pub fn admission(&self) -> Admission {
-        Admission { accounts: self.clone(), entered: Mutex::default() }
+    pub fn admission(&self, class: RequestClass) -> Admission {
+        Admission { accounts: self.clone(), class, entered: Mutex::default() }
     }
 
     /// Checks an object's size against the limits of its account and its bucket.
@@ -125,6 +131,16 @@ impl Admission {
         Ok(())
     }
 
+    /// Says who signed: it is metered for them, unless a bucket lets it in.
+    pub fn signed_by(&self, account: AccountId, key: Arc<str>) {
+        self.entered().charge.signed_by(account, key);
+    }
+
+    /// Says that a bucket has let it in: the first one's owner has it metered.
+    pub fn let_in(&self, account: AccountId, bucket: i64) {
+        self.entered().charge.entered(account, bucket);
+    }
+
     /// Takes bytes of this month's quota, of all owners, before they move.
     ///
     /// # Errors
@@ -148,8 +164,10 @@ impl Admission {
 
     /// Bytes of a body's stream have moved. Those that were not taken before are counted, too.
     pub fn moved(&self, direction: Direction, bytes: u64, pace: &mut Pace) {
+        let amount = direction.amount(bytes);
         let mut entered = self.entered();
-        entered.promised = entered.promised.minus(direction.amount(bytes));
+        entered.promised = entered.promised.minus(amount);
+        entered.moved = entered.moved.plus(amount);
         if entered.is_paced(direction) {
             pace.passed(bytes);
         }
@@ -205,6 +223,8 @@ impl Drop for Admission {
         if !entered.promised.is_zero() {
             entered.owners.iter().for_each(|(controls, _)| controls.meter.give(entered.promised));
         }
+        let traffic = Traffic::request(self.class, entered.moved.shown(0), entered.moved.shown(1));
+        self.accounts.traffic().add(&entered.charge, traffic, self.accounts.now_ms());
     }
 }
 

@@ -183,6 +183,12 @@ pub enum AccountsError {
     /// The session is over.
     #[error("the session token has expired")]
     ExpiredToken,
+    /// Not a month, or not one that can be told about.
+    #[error("period: {reason}")]
+    InvalidPeriod {
+        /// What is wrong.
+        reason: String,
+    },
     /// A limit leaves no room.
     #[error(
         "the limit of {limit} {dimension} of the {owner} would be exceeded: {used} used, {reserved} reserved, \

@@ -1,4 +1,4 @@
-//! Users, access keys, the key ring, plans, and the limits on what an account stores and does.
+//! Users, access keys, the key ring, plans, the limits on what an account stores and does, and the metering of it.
 //!
 //! Invariants:
 //! - Secrets are in the database only sealed under the key-encryption key (KEK), which is in a file outside of it and
@@ -6,6 +6,7 @@
 //! - A revoked key is refused within five seconds by every gateway.
 //! - `used + reserved` of a quota never exceeds its limit, with any number of gateways; what a gateway reserved and
 //!   did not use comes free when its reservation expires, whatever happened to the gateway.
+//! - Every change of what is stored has one event, in the transaction that makes it, and counts once in the rollups.
 
 mod access_key;
 mod accounts;
@@ -22,6 +23,7 @@ mod keyring;
 mod lease;
 mod limit;
 mod meter;
+mod metering;
 mod named_key;
 mod owner;
 mod pacer;
@@ -49,6 +51,10 @@ pub use kek::{Kek, KekId, KekRole};
 pub use keyring::Keyring;
 pub use limit::{Limit, LimitChange, LimitSet, Stage};
 pub use meter::FLUSH_EVERY;
+pub use metering::{
+    Grain, HourUsage, Measure, Purged, RequestClass, Retention, Traffic, Usage, UsageDrift, UsageReport,
+    Verification,
+};
 pub use owner::{Month, Owner};
 pub use pacer::Pace;
 pub use plan::{AppliedPlan, PlanFile, PlanVersion};

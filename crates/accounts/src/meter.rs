@@ -142,6 +142,9 @@ impl Accounts {
                 warn!(%error, owner = %controls.owner, "metered traffic could not be recorded");
             }
         }
+        if let Err(error) = self.deliver_traffic().await {
+            warn!(%error, "usage could not be recorded; the next attempt follows");
+        }
         self.controls().prune(self.elapsed());
     }
 }

@@ -1,13 +1,14 @@
 //! Who limits are for, and the books that count against them.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use datamesh_db::Value;
 use datamesh_types::AccountId;
-use time::OffsetDateTime;
+use time::{Date, OffsetDateTime};
 
-use crate::Dimension;
+use crate::{AccountsError, Dimension};
 
 /// Who a limit is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,6 +52,46 @@ impl Month {
         let at = OffsetDateTime::from_unix_timestamp((now_ms / 1000) as i64);
         let at = at.unwrap_or(OffsetDateTime::UNIX_EPOCH);
         Self(at.year().unsigned_abs() * 100 + u32::from(u8::from(at.month())))
+    }
+
+    /// The month after it.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        if self.0 % 100 == 12 { Self(self.0 + 89) } else { Self(self.0 + 1) }
+    }
+
+    /// Where it begins, milliseconds since 1970. 0 for what is no month.
+    pub fn start_ms(self) -> u64 {
+        let month = u8::try_from(self.0 % 100).ok().and_then(|month| time::Month::try_from(month).ok());
+        let year = i32::try_from(self.0 / 100).ok();
+        let date = month.zip(year).and_then(|(month, year)| Date::from_calendar_date(year, month, 1).ok());
+        let start = date.map_or(0, |date| date.midnight().assume_utc().unix_timestamp());
+        u64::try_from(start).unwrap_or(0) * 1000
+    }
+}
+
+impl fmt::Display for Month {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}", self.0 / 100, self.0 % 100)
+    }
+}
+
+impl FromStr for Month {
+    type Err = AccountsError;
+
+    /// Reads "2026-11". Months are those from 1970-01 to 9998-12.
+    fn from_str(text: &str) -> Result<Self, AccountsError> {
+        let reason = || format!("{text:?} is no month: expected one such as 2026-11");
+        let digits = |text: &str, len: usize| {
+            let plain = text.len() == len && text.bytes().all(|digit| digit.is_ascii_digit());
+            plain.then(|| text.parse::<u32>().ok()).flatten()
+        };
+        let parts = text.split_once('-');
+        let parts = parts.and_then(|(year, month)| Some((digits(year, 4)?, digits(month, 2)?)));
+        match parts {
+            Some((year @ 1970..=9998, month @ 1..=12)) => Ok(Self(year * 100 + month)),
+            _ => Err(AccountsError::InvalidPeriod { reason: reason() }),
+        }
     }
 }
 
@@ -102,6 +143,35 @@ mod tests {
         assert_eq!(Month::of(0), Month(197_001));
         assert_eq!(Month::of(1_796_083_199_999), Month(202_611));
         assert_eq!(Month::of(1_796_083_200_000), Month(202_612));
+    }
+
+    #[test]
+    fn months_are_written_as_year_and_month_and_follow_each_other() {
+        for (text, month, start_ms) in [
+            ("1970-01", Month(197_001), 0),
+            ("2026-12", Month(202_612), 1_796_083_200_000),
+            ("2027-01", Month(202_701), 1_798_761_600_000),
+        ] {
+            assert_eq!(text.parse::<Month>().unwrap(), month);
+            assert_eq!((month.to_string(), month.start_ms()), (text.to_owned(), start_ms));
+            assert_eq!(Month::of(month.next().start_ms() - 1), month);
+            assert_eq!(Month::of(month.next().start_ms()), month.next());
+        }
+        for text in [
+            "",
+            "2026",
+            "2026-13",
+            "2026-00",
+            "1969-12",
+            "9999-01",
+            "2026-1",
+            "202-612",
+            "+026-11",
+            "2026-11-01",
+        ] {
+            let refused = text.parse::<Month>().unwrap_err().to_string();
+            assert!(refused.contains(&format!("{text:?}")), "{refused}");
+        }
     }
 
     #[test]

@@ -3,9 +3,10 @@
 //! Every transaction here touches the reservations' rows first and the quota's rows after them, so that none of them
 //! deadlock. A book has two rows, one for each of its dimensions: an odd number and the next even one.
 
-use datamesh_db::{DbError, Row, Tx, UsageChange};
+use datamesh_db::{DbError, Engine, Row, Tx, UsageChange};
 
 use crate::limit::MAXIMUM;
+use crate::metering::{StorageEvent, insert_storage_event};
 use crate::owner::{Book, Month, Owner};
 use crate::warning::{Level, Warning};
 use crate::{AccountsError, Dimension, LimitSet, Stage};
@@ -232,7 +233,7 @@ pub(crate) struct Settled {
 }
 
 /// Records what is stored more or less, in the transaction that stores it: for the account, and for the bucket if that
-/// has a book. Growth is paid from what is held, and what is not held must fit.
+/// has a book. Growth is paid from what is held, and what is not held must fit. A change leaves `event`.
 ///
 /// # Errors
 /// [`AccountsError::QuotaExceeded`], [`AccountsError::NoSuchAccount`]; the transaction must be undone then.
@@ -240,6 +241,7 @@ pub(crate) async fn settle(
     tx: &mut Tx,
     change: &UsageChange,
     held: [Held; 2],
+    event: StorageEvent,
 ) -> Result<Settled, AccountsError> {
     let books = [Book::Stored(Owner::Account(change.account)), Book::Stored(Owner::Bucket(change.bucket))];
     let used = Amount { first: change.bytes, second: change.objects };
@@ -253,40 +255,74 @@ pub(crate) async fn settle(
             *paid = wanted;
         }
     }
-    let warnings = record(tx, [&books[0], &books[1]], used, paid, growth).await?;
+    let rows = record(tx, [&books[0], &books[1]], (change, event), paid).await?;
+    let warnings = judge(&rows, [&books[0], &books[1]], (used, growth), paid)?;
     Ok(Settled { paid, warnings })
 }
 
-/// One statement for both books, which always changes them; then it is looked whether it should have.
-async fn record(
-    tx: &mut Tx,
-    books: [&Book; 2],
-    used: Amount,
-    paid: [Amount; 2],
-    growth: Amount,
-) -> Result<Vec<Warning>, AccountsError> {
-    const RECORD: &str = "UPDATE quota SET
+macro_rules! record {
+    () => {
+        "UPDATE quota SET
             used = used + CASE dimension % 2 WHEN 1 THEN CAST($3 AS BIGINT) ELSE CAST($4 AS BIGINT) END,
             reserved = reserved - CASE WHEN owner = $1
                 THEN CASE dimension % 2 WHEN 1 THEN CAST($5 AS BIGINT) ELSE CAST($6 AS BIGINT) END
                 ELSE CASE dimension % 2 WHEN 1 THEN CAST($7 AS BIGINT) ELSE CAST($8 AS BIGINT) END END
         WHERE owner IN ($1, $2)
-        RETURNING owner, dimension, maximum, soft, stage, used, reserved";
-    let params = [
+        RETURNING owner, dimension, maximum, soft, stage, used, reserved"
+    };
+}
+
+/// One statement for both books, which always changes them; what they are afterwards. With the event it is still one
+/// statement where a second one would be a second round trip.
+async fn record(
+    tx: &mut Tx,
+    books: [&Book; 2],
+    (change, event): (&UsageChange, StorageEvent),
+    paid: [Amount; 2],
+) -> Result<Vec<Row>, DbError> {
+    const RECORD: &str = record!();
+    const RECORD_WITH_EVENT: &str = concat!(
+        "WITH event AS (",
+        insert_storage_event!("$9", "$10", "$11", "$12", "$13", "$14", "$15"),
+        ") ",
+        record!()
+    );
+    let mut params = vec![
         books[0].param(),
         books[1].param(),
-        used.first.into(),
-        used.second.into(),
+        change.bytes.into(),
+        change.objects.into(),
         paid[0].first.into(),
         paid[0].second.into(),
         paid[1].first.into(),
         paid[1].second.into(),
     ];
-    let rows = tx.query(RECORD, &params).await?;
+    if (change.bytes, change.objects) == (0, 0) {
+        return tx.query(RECORD, &params).await;
+    }
+    match tx.engine() {
+        Engine::Postgres => {
+            params.extend(event.params(change));
+            tx.query(RECORD_WITH_EVENT, &params).await
+        }
+        Engine::Sqlite => {
+            event.insert(tx, change).await?;
+            tx.query(RECORD, &params).await
+        }
+    }
+}
+
+/// Whether the books should have been changed, and what their owners should be told.
+fn judge(
+    rows: &[Row],
+    books: [&Book; 2],
+    (used, growth): (Amount, Amount),
+    paid: [Amount; 2],
+) -> Result<Vec<Warning>, AccountsError> {
     let account_key = books[0].key();
     let mut lines_of_account = 0;
     let mut warnings = Vec::new();
-    for row in &rows {
+    for row in rows {
         let index = usize::from(row.blob(0)? != account_key.as_slice());
         lines_of_account += 1 - index;
         let line = line(row, 1)?;

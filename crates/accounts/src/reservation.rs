@@ -103,7 +103,6 @@ pub struct Reservation {
     account: AccountId,
     of_account: Share,
     of_bucket: Option<(i64, Share)>,
-    now_ms: u64,
     warnings: Mutex<Vec<Warning>>,
 }
 
@@ -123,7 +122,6 @@ impl Accounts {
             account,
             of_account: Share::take(self, &book, Amount::new(bytes, objects)).await?,
             of_bucket: None,
-            now_ms: self.now_ms(),
             warnings: Mutex::default(),
         })
     }
@@ -147,7 +145,7 @@ impl Accounts {
 
     /// A hook for commits that only delete: it records the change, which is always allowed when nothing grows.
     pub fn release_hook(&self) -> Arc<dyn CommitHook> {
-        Arc::new(Release { now_ms: self.now_ms() })
+        Arc::new(Release { accounts: self.clone() })
     }
 }
 
@@ -183,8 +181,9 @@ impl CommitHook for Reservation {
             let of_bucket = self.of_bucket.as_ref().filter(|(bucket, _)| *bucket == change.bucket);
             let shares = [of_account, of_bucket.map(|(_, share)| share)];
             let held = shares.map(|share| share.map_or_else(Held::default, Share::held));
-            let settled = quota::settle(tx, change, held).await.map_err(refused)?;
-            warning::record(tx, &settled.warnings, self.now_ms).await.map_err(refused)?;
+            let event = self.of_account.accounts.storage_event();
+            let settled = quota::settle(tx, change, held, event).await.map_err(refused)?;
+            warning::record(tx, &settled.warnings, event.at_ms).await.map_err(refused)?;
             for (share, paid) in shares.into_iter().zip(settled.paid) {
                 if let Some(share) = share {
                     share.paid(paid);
@@ -207,14 +206,15 @@ impl std::fmt::Debug for Reservation {
 
 /// See [`Accounts::release_hook`].
 struct Release {
-    now_ms: u64,
+    accounts: Accounts,
 }
 
 impl CommitHook for Release {
     fn run<'t>(&'t self, tx: &'t mut Tx, change: &'t UsageChange) -> TxFuture<'t, (), DbError> {
         Box::pin(async move {
-            let settled = quota::settle(tx, change, [Held::default(); 2]).await.map_err(refused)?;
-            warning::record(tx, &settled.warnings, self.now_ms).await.map_err(refused)
+            let event = self.accounts.storage_event();
+            let settled = quota::settle(tx, change, [Held::default(); 2], event).await.map_err(refused)?;
+            warning::record(tx, &settled.warnings, event.at_ms).await.map_err(refused)
         })
     }
 }

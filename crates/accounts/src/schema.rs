@@ -9,6 +9,8 @@ pub(crate) const COMPONENT: &str = "accounts";
 /// `quota.reserved` is the sum of the book's reservations at all times. `quota.maximum` is what is refused beyond,
 /// `quota.soft` and `quota.stage` are the limit as it was set; both follow from plans and from `own_limit`, where a row
 /// without a maximum lifts the plan's limit. `rate_share` has a row for each gateway that serves an owner with rates.
+/// `usage_event` is the outbox of metering, without an index that writers would pay for; `usage_history` has what was
+/// rolled up; in `usage_rollup` the numbers of 128 bits have two columns (`high * 2^32 + low`).
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration {
         version: 1,
@@ -51,6 +53,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         postgres: "ALTER TABLE access_key ADD COLUMN policy TEXT;",
     },
     Migration { version: 3, sqlite: PLANS_ON_SQLITE, postgres: PLANS_ON_POSTGRES },
+    Migration { version: 4, sqlite: METERING_ON_SQLITE, postgres: METERING_ON_POSTGRES },
 ];
 
 /// Accounts from before there were versions are on the first one, which ships; limits that an operator had set become
@@ -91,3 +94,133 @@ macro_rules! plans {
 
 const PLANS_ON_SQLITE: &str = plans!("BLOB", "TEXT");
 const PLANS_ON_POSTGRES: &str = plans!("BYTEA", "TEXT COLLATE \"C\"");
+
+macro_rules! metering {
+    ($bytes:literal, $text:literal, $clustered:literal) => {
+        concat!(
+            "CREATE TABLE usage_event (source ",
+            $bytes,
+            " NOT NULL, sequence BIGINT NOT NULL,
+                account ",
+            $bytes,
+            " NOT NULL, bucket BIGINT NOT NULL, access_key ",
+            $text,
+            " NOT NULL DEFAULT '',
+                at_ms BIGINT NOT NULL, bytes BIGINT NOT NULL, objects BIGINT NOT NULL,
+                ingress BIGINT NOT NULL DEFAULT 0, egress BIGINT NOT NULL DEFAULT 0,
+                class_a BIGINT NOT NULL DEFAULT 0, class_b BIGINT NOT NULL DEFAULT 0,
+                free BIGINT NOT NULL DEFAULT 0, PRIMARY KEY (source, sequence))",
+            $clustered,
+            ";
+             CREATE TABLE usage_history (source ",
+            $bytes,
+            " NOT NULL, sequence BIGINT NOT NULL,
+                account ",
+            $bytes,
+            " NOT NULL, bucket BIGINT NOT NULL, access_key ",
+            $text,
+            " NOT NULL,
+                at_ms BIGINT NOT NULL, bytes BIGINT NOT NULL, objects BIGINT NOT NULL,
+                ingress BIGINT NOT NULL, egress BIGINT NOT NULL, class_a BIGINT NOT NULL,
+                class_b BIGINT NOT NULL, free BIGINT NOT NULL, PRIMARY KEY (source, sequence))",
+            $clustered,
+            ";
+             CREATE INDEX usage_history_account ON usage_history (account, at_ms, source, sequence);
+             CREATE INDEX usage_history_age ON usage_history (at_ms);
+             CREATE TABLE usage_rollup (grain BIGINT NOT NULL, account ",
+            $bytes,
+            " NOT NULL,
+                start_ms BIGINT NOT NULL, bucket BIGINT NOT NULL, access_key ",
+            $text,
+            " NOT NULL,
+                bytes BIGINT NOT NULL, objects BIGINT NOT NULL,
+                byte_ms_high BIGINT NOT NULL, byte_ms_low BIGINT NOT NULL,
+                object_ms_high BIGINT NOT NULL, object_ms_low BIGINT NOT NULL,
+                ingress BIGINT NOT NULL, egress BIGINT NOT NULL, class_a BIGINT NOT NULL,
+                class_b BIGINT NOT NULL, free BIGINT NOT NULL,
+                PRIMARY KEY (grain, account, start_ms, bucket, access_key))",
+            $clustered,
+            ";
+             CREATE INDEX usage_rollup_age ON usage_rollup (grain, start_ms);
+             CREATE TABLE usage_mark (name ",
+            $text,
+            " PRIMARY KEY, at_ms BIGINT NOT NULL);
+             CREATE INDEX quota_event_age ON quota_event (at_ms);"
+        )
+    };
+}
+
+const METERING_ON_SQLITE: &str = metering!("BLOB", "TEXT", " WITHOUT ROWID");
+const METERING_ON_POSTGRES: &str = metering!("BYTEA", "TEXT COLLATE \"C\"", "");
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datamesh_db::{Db, DbError, Value};
+    use datamesh_testkit::for_each_engine;
+    use datamesh_types::AccountId;
+
+    use super::*;
+    use crate::user::email_name;
+    use crate::{Accounts, AccountsConfig, Dimension, Kek, Keyring, Owner};
+
+    const FREE: AccountId = AccountId([1; 16]);
+    const LIMITED: AccountId = AccountId([2; 16]);
+
+    async fn execute(db: &Db, sql: &'static str, params: Vec<Value>) {
+        let params = Arc::new(params);
+        let done = db.write::<_, DbError, _>(move |tx| {
+            let params = Arc::clone(&params);
+            Box::pin(async move { tx.execute(sql, &params).await })
+        });
+        done.await.unwrap();
+    }
+
+    /// Two accounts as the first release stores them: one on its plan's limits, one with a limit of its own.
+    async fn fill(db: &Db, kek: &Kek) {
+        const ACCOUNT: &str = "INSERT INTO account (id, domain, email_hash, email, name, plan, created_at_ms)
+            VALUES ($1, $1, $1, $2, 'Old', 'free', 5)";
+        const QUOTA: &str = "INSERT INTO quota (owner, dimension, maximum, used, reserved)
+            VALUES ($1, $2, $3, $4, 0)";
+        for (account, bytes) in [(FREE, 5_000_000_000_u64), (LIMITED, 777)] {
+            let email = kek.seal(&email_name(account), b"old@example.com").unwrap();
+            execute(db, ACCOUNT, vec![account.into(), email.into()]).await;
+            for (dimension, maximum, used) in [(1, bytes, 70), (2, 1_000, 7)] {
+                let params = vec![account.into(), dimension.into(), maximum.into(), used.into()];
+                execute(db, QUOTA, params).await;
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn accounts_of_the_first_release_keep_their_limits_and_usage_through_every_upgrade() {
+        for_each_engine(|db| async move {
+            db.migrate(COMPONENT, &MIGRATIONS[..1]).await.unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let kek = Kek::load_or_create(folder.path().join("kek")).unwrap();
+            fill(&db, &kek).await;
+            let keyring = Keyring::open(db.clone(), kek).await.unwrap();
+            let accounts = Accounts::open(db.clone(), keyring, AccountsConfig::default()).await.unwrap();
+            let user = accounts.user(LIMITED).await.unwrap().unwrap();
+            assert_eq!(
+                (user.email.as_str(), user.name.as_str(), user.created_at_ms),
+                ("old@example.com", "Old", 5)
+            );
+            for (account, bytes, own) in
+                [(FREE, 5_000_000_000, vec![]), (LIMITED, 777, vec![Dimension::Bytes])]
+            {
+                let allowance = accounts.allowance(&Owner::Account(account)).await.unwrap();
+                assert_eq!(allowance.limits.hard(Dimension::Bytes), Some(bytes));
+                assert_eq!(allowance.own, own);
+                let plan = allowance.plan.unwrap();
+                assert_eq!((plan.name.as_str(), plan.version), ("free", 1));
+                let usage = accounts.usage(account).await.unwrap();
+                assert_eq!((usage.bytes.used, usage.objects.used), (70, 7));
+            }
+            accounts.reserve(LIMITED, 707, 1).await.unwrap();
+            assert_eq!(accounts.roll_up().await.unwrap(), 0);
+        })
+        .await;
+    }
+}

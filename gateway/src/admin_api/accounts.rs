@@ -39,6 +39,7 @@ impl From<AccountsError> for ApiError {
             | AccountsError::UnknownDimension { .. }
             | AccountsError::InvalidLimit { .. }
             | AccountsError::InvalidHold { .. }
+            | AccountsError::InvalidPeriod { .. }
             | AccountsError::InvalidAccessKeyId
             | AccountsError::InvalidPolicy(_)
             | AccountsError::InvalidSecret

@@ -1,7 +1,9 @@
 //! Errors of the admin interface: `{"error": {"code": ..., "message": ...}}`.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use datamesh_catalog::CatalogError;
 use datamesh_cluster::ClusterError;
@@ -109,6 +111,12 @@ pub(super) async fn not_found() -> ApiError {
 /// The answer to a path that doesn't have this method.
 pub(super) async fn method_not_allowed() -> ApiError {
     ApiError::MethodNotAllowed
+}
+
+/// Reads the parameters of a query.
+pub(super) fn parse_query<T: serde::de::DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+    let invalid = |error: QueryRejection| ApiError::Invalid { message: error.body_text() };
+    Query::try_from_uri(uri).map(|Query(parameters)| parameters).map_err(invalid)
 }
 
 /// Reads a JSON body. An empty one stands for `{}`.

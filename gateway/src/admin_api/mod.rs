@@ -13,6 +13,7 @@ mod maintenance;
 mod metrics;
 mod probes;
 mod token;
+mod usage;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -70,6 +71,9 @@ fn router(state: AdminState) -> Router {
         .route("/v1/holds/{hold}", delete(holds::lift))
         .route("/v1/plans", get(limits::plans).post(limits::apply_plans))
         .route("/v1/quota/reconcile", post(limits::reconcile))
+        .route("/v1/users/{user}/usage", get(usage::show))
+        .route("/v1/users/{user}/usage/hours", get(usage::hours))
+        .route("/v1/usage/verify", post(usage::verify))
         .route("/v1/users/{user}/keys", get(accounts::list_keys).post(accounts::create_key))
         .route("/v1/keys/{access_key_id}", delete(accounts::revoke_key))
         .route("/v1/keys/{access_key_id}/policy", put(accounts::set_key_policy))

@@ -265,6 +265,16 @@ pub struct JobsSection {
     pub inventory_interval: TimeSpan,
     /// How often access logs are written. Default: 5m.
     pub access_log_interval: TimeSpan,
+    /// How often usage is rolled up. Default: 1m.
+    pub rollup_interval: TimeSpan,
+    /// How often recorded usage is compared with what is stored, and what is old is forgotten. Default: 1h.
+    pub verification_interval: TimeSpan,
+    /// How long events of usage are kept after they were rolled up. Default: 7d.
+    pub usage_event_age: TimeSpan,
+    /// How long usage is kept by the hour; by the month it is kept for good. Default: 400d.
+    pub usage_hour_age: TimeSpan,
+    /// How long warnings of limits are kept. Default: 365d.
+    pub quota_event_age: TimeSpan,
     /// How long a day of a lifecycle rule lasts: shorter ones are for tests. Default: 24h.
     pub lifecycle_day: TimeSpan,
 }
@@ -284,6 +294,11 @@ impl Default for JobsSection {
             delivery_interval: TimeSpan::seconds(1),
             inventory_interval: TimeSpan::seconds(600),
             access_log_interval: TimeSpan::seconds(300),
+            rollup_interval: TimeSpan::seconds(60),
+            verification_interval: TimeSpan::seconds(3600),
+            usage_event_age: TimeSpan::seconds(7 * 24 * 3600),
+            usage_hour_age: TimeSpan::seconds(400 * 24 * 3600),
+            quota_event_age: TimeSpan::seconds(365 * 24 * 3600),
             lifecycle_day: TimeSpan::seconds(24 * 3600),
         }
     }
@@ -356,6 +371,8 @@ impl GatewayConfig {
             jobs.gc_interval,
             jobs.orphan_interval,
             jobs.expiry_interval,
+            jobs.rollup_interval,
+            jobs.verification_interval,
         ];
         if intervals.iter().any(|interval| interval.duration().is_zero()) {
             return Err(Invalid::new("jobs", "intervals of at least 1ms"));

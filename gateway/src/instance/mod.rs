@@ -79,6 +79,7 @@ impl Instance {
         let keyring = Keyring::open(db.clone(), Kek::load_or_create(config.kek_file())?).await?;
         let auth = keyring.shard_auth_key().await?;
         let accounts = open_accounts(config, db, &keyring).await?;
+        accounts.begin_metering(Catalog::stored_count()).await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let mesh = start_mesh(config, &stop, &tasks).await?;
         let cluster = match &mesh {

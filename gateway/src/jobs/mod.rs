@@ -1,5 +1,5 @@
 //! Background jobs: repair, garbage collection, the sweep for orphans, expiry, lifecycle rules,
-//! delivery of messages, inventories.
+//! delivery of messages, inventories, rollups of usage and their verification.
 //!
 //! Any number of gateways may run; a lease in SQL sees to it that each job has one of them at a time. A lease only
 //! spares double work: every job bears running twice, and dying anywhere.
@@ -13,7 +13,9 @@ mod lease;
 mod lifecycle;
 mod relocate;
 mod repair;
+mod rollup;
 mod sweep;
+mod verify;
 
 use std::io;
 use std::sync::Arc;
@@ -162,6 +164,8 @@ impl Jobs {
             ("deliver", config.delivery_interval, |jobs| Box::pin(jobs.leased_deliver())),
             ("inventory", config.inventory_interval, |jobs| Box::pin(jobs.leased_inventory())),
             ("lifecycle", config.lifecycle_interval, |jobs| Box::pin(jobs.leased_lifecycle())),
+            ("rollup", config.rollup_interval, |jobs| Box::pin(jobs.leased_roll_up())),
+            ("verify", config.verification_interval, |jobs| Box::pin(jobs.leased_verify())),
         ];
         if self.inner.holdings.mesh.is_some() {
             jobs.push(("usage", config.repair_interval, |jobs| Box::pin(jobs.refresh_usage())));

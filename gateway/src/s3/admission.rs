@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use datamesh_accounts::{Accounts, Direction, Effect, Owner};
+use datamesh_accounts::{Accounts, Direction, Effect, Owner, RequestClass};
 use datamesh_catalog::Bucket;
 use http::{HeaderMap, Method};
 use s3s::{S3Error, S3Result};
@@ -23,6 +23,16 @@ fn effect(operation: &str, method: &Method) -> Effect {
     }
 }
 
+/// What an operation is metered as: S3's price lists count listings with the writes, and deletions not at all.
+fn class(operation: &str, method: &Method) -> RequestClass {
+    match (operation, method) {
+        ("DeleteObjects", _) | (_, &Method::DELETE) => RequestClass::Free,
+        (listing, _) if listing.starts_with("List") => RequestClass::A,
+        (_, &Method::PUT | &Method::POST) => RequestClass::A,
+        _ => RequestClass::B,
+    }
+}
+
 /// Admits whoever signed the request.
 ///
 /// # Errors
@@ -34,11 +44,13 @@ pub(super) async fn admit(
     (operation, method): (&str, &Method),
 ) -> S3Result<()> {
     let effect = effect(operation, method);
-    let admission = trace.admit(accounts.admission(), effect);
+    let admission = trace.admit(accounts.admission(class(operation, method)), effect);
     let (Identity::Key(key) | Identity::Session { key, .. }) = identity else { return Ok(()) };
-    for owner in [Owner::Account(key.account), Owner::Key(Arc::from(key.access_key_id.as_str()))] {
+    let access_key: Arc<str> = key.access_key_id.as_str().into();
+    for owner in [Owner::Account(key.account), Owner::Key(Arc::clone(&access_key))] {
         admission.enter(&owner, effect).await.map_err(errors::accounts)?;
     }
+    admission.signed_by(key.account, access_key);
     Ok(())
 }
 
@@ -52,6 +64,7 @@ impl S3Gateway {
         for owner in [Owner::Account(bucket.account), Owner::Bucket(bucket.id.0)] {
             Box::pin(admission.enter(&owner, effect)).await.map_err(errors::accounts)?;
         }
+        admission.let_in(bucket.account, bucket.id.0);
         let Some(len) = caller.take_body_len() else { return Ok(()) };
         Box::pin(admission.take(Direction::Received, len)).await.map_err(errors::accounts)
     }
@@ -107,6 +120,28 @@ mod tests {
             ("DeleteObjects", Method::POST, Effect::Delete),
         ] {
             assert_eq!(effect(operation, &method), expected, "{operation}");
+        }
+    }
+
+    #[test]
+    fn requests_are_metered_in_the_classes_of_s3() {
+        for (operation, method, expected) in [
+            ("PutObject", Method::PUT, RequestClass::A),
+            ("CopyObject", Method::PUT, RequestClass::A),
+            ("UploadPart", Method::PUT, RequestClass::A),
+            ("CompleteMultipartUpload", Method::POST, RequestClass::A),
+            ("PostObject", Method::POST, RequestClass::A),
+            ("ListObjectsV2", Method::GET, RequestClass::A),
+            ("ListBuckets", Method::GET, RequestClass::A),
+            ("ListParts", Method::GET, RequestClass::A),
+            ("GetObject", Method::GET, RequestClass::B),
+            ("HeadObject", Method::HEAD, RequestClass::B),
+            ("GetBucketAcl", Method::GET, RequestClass::B),
+            ("DeleteObject", Method::DELETE, RequestClass::Free),
+            ("AbortMultipartUpload", Method::DELETE, RequestClass::Free),
+            ("DeleteObjects", Method::POST, RequestClass::Free),
+        ] {
+            assert_eq!(class(operation, &method), expected, "{operation}");
         }
     }
 }

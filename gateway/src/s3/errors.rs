@@ -239,6 +239,7 @@ pub(super) fn accounts(error: AccountsError) -> S3Error {
         | AccountsError::UnknownDimension { .. }
         | AccountsError::InvalidLimit { .. }
         | AccountsError::InvalidHold { .. }
+        | AccountsError::InvalidPeriod { .. }
         | AccountsError::NoSuchHold { .. }
         | AccountsError::NoSuchAccount { .. }
         | AccountsError::InvalidAccessKeyId

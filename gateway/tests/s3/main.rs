@@ -33,5 +33,6 @@ mod routes;
 mod service;
 mod signatures;
 mod tagging;
+mod usage;
 mod versioning;
 mod website;

@@ -5,7 +5,7 @@ use datamesh_accounts::{Direction, Effect, Month, Pace};
 use datamesh_types::MIB;
 
 async fn passes(accounts: &Accounts, owner: &Owner) -> bool {
-    match accounts.admission().enter(owner, Effect::Read).await {
+    match accounts.admission(RequestClass::B).enter(owner, Effect::Read).await {
         Ok(()) => true,
         Err(AccountsError::RateExceeded { .. }) => false,
         Err(error) => panic!("{error}"),
@@ -70,12 +70,12 @@ async fn operations_at_once_are_limited_and_end_with_their_request() {
         let accounts = fixture.gateway().await;
         let owner = Owner::Account(user(&accounts, "unlimited").await.id);
         set_limit(&accounts, &owner, Dimension::Operations, 2).await;
-        let [first, second] = [accounts.admission(), accounts.admission()];
+        let [first, second] = [accounts.admission(RequestClass::B), accounts.admission(RequestClass::B)];
         first.enter(&owner, Effect::Write).await.unwrap();
         // Entering twice takes one permit.
         first.enter(&owner, Effect::Write).await.unwrap();
         second.enter(&owner, Effect::Read).await.unwrap();
-        let refused = accounts.admission().enter(&owner, Effect::Read).await.unwrap_err();
+        let refused = accounts.admission(RequestClass::B).enter(&owner, Effect::Read).await.unwrap_err();
         let AccountsError::RateExceeded { dimension, limit, .. } = refused else { panic!("{refused}") };
         assert_eq!((dimension, limit), (Dimension::Operations, 2));
         drop(second);
@@ -96,7 +96,7 @@ async fn gateways_share_a_rate_and_inherit_from_those_that_are_gone() {
         let room = async |accounts: &Accounts| {
             let mut running = Vec::new();
             loop {
-                let admission = accounts.admission();
+                let admission = accounts.admission(RequestClass::B);
                 match admission.enter(&owner, Effect::Read).await {
                     Ok(()) => running.push(admission),
                     Err(_) => return running.len(),
@@ -125,7 +125,7 @@ async fn bandwidth_of_two_streams_is_their_owners_together() {
         let accounts = fixture.gateway().await;
         let owner = Owner::Account(user(&accounts, "unlimited").await.id);
         set_limit(&accounts, &owner, Dimension::Upload, MIB).await;
-        let [one, other] = [accounts.admission(), accounts.admission()];
+        let [one, other] = [accounts.admission(RequestClass::B), accounts.admission(RequestClass::B)];
         for admission in [&one, &other] {
             admission.enter(&owner, Effect::Write).await.unwrap();
             let mut unlimited = Pace::default();
@@ -156,7 +156,7 @@ async fn a_months_traffic_is_limited_with_any_number_of_gateways_and_begins_anew
         let account = Owner::Account(user(&gateways[0], "unlimited").await.id);
         for owner in [account, Owner::Bucket(1), Owner::Key("KEY".into())] {
             set_limit(&gateways[0], &owner, Dimension::Egress, 10 * MIB).await;
-            let admissions = [gateways[0].admission(), gateways[1].admission()];
+            let admissions = [gateways[0].admission(RequestClass::B), gateways[1].admission(RequestClass::B)];
             for admission in &admissions {
                 admission.enter(&owner, Effect::Read).await.unwrap();
             }
@@ -193,7 +193,7 @@ async fn a_months_traffic_is_limited_with_any_number_of_gateways_and_begins_anew
             assert_eq!(standing().await, (Some(30), Some(sent)));
             fixture.clock.advance(Duration::from_hours(31 * 24));
             assert_eq!(standing().await, (None, None));
-            let admission = gateways[0].admission();
+            let admission = gateways[0].admission(RequestClass::B);
             admission.enter(&owner, Effect::Read).await.unwrap();
             admission.take(Direction::Sent, 10 * MIB).await.unwrap();
             admission.take(Direction::Sent, 1).await.unwrap_err();
@@ -213,7 +213,7 @@ async fn traffic_without_a_limit_is_counted_all_the_same() {
         let accounts = fixture.gateway().await;
         let owner = Owner::Account(user(&accounts, "unlimited").await.id);
         for _ in 0..100 {
-            let admission = accounts.admission();
+            let admission = accounts.admission(RequestClass::B);
             admission.enter(&owner, Effect::Read).await.unwrap();
             admission.take(Direction::Received, 7).await.unwrap();
             admission.take(Direction::Sent, 5).await.unwrap();
@@ -245,7 +245,7 @@ async fn objects_larger_than_the_limit_are_refused() {
         accounts.check_object_size(&owners, 11).await.unwrap_err();
         let key = Owner::Key("KEY".into());
         set_limit(&accounts, &key, Dimension::ObjectSize, 3).await;
-        let admission = accounts.admission();
+        let admission = accounts.admission(RequestClass::B);
         admission.enter(&key, Effect::Write).await.unwrap();
         admission.check_object_size(3).unwrap();
         admission.check_object_size(4).unwrap_err();

@@ -131,7 +131,7 @@ async fn a_hold_suspends_what_its_scope_says_until_it_is_lifted_or_over() {
         let allowed = async |accounts: &Accounts| {
             let mut allowed = Vec::new();
             for effect in [Effect::Read, Effect::Write, Effect::Delete] {
-                match accounts.admission().enter(&owner, effect).await {
+                match accounts.admission(RequestClass::B).enter(&owner, effect).await {
                     Ok(()) => allowed.push(effect),
                     Err(AccountsError::Held { .. }) => {}
                     Err(error) => panic!("{error}"),

@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use datamesh_accounts::{
-    Accounts, AccountsConfig, AccountsError, Clock, Dimension, Kek, Keyring, Limit, LimitChange, Owner, User,
+    Accounts, AccountsConfig, AccountsError, Clock, Dimension, Kek, Keyring, Limit, LimitChange, Owner,
+    RequestClass, User,
 };
 use datamesh_db::{Db, DbError, Row, StoredCount, StoredUsage, Tx, TxFuture};
 use datamesh_testkit::for_each_engine;
@@ -16,27 +17,38 @@ use tempfile::TempDir;
 mod admissions;
 mod keys;
 mod limits;
+mod metering;
 mod model;
 mod quotas;
 mod rotation;
+mod usage;
 
 /// A clock that stands still until a test turns it.
 #[derive(Default)]
-pub struct TestClock(AtomicU64);
+pub struct TestClock {
+    elapsed_ms: AtomicU64,
+    /// By how much the time of day was set forward, or back.
+    set_by_ms: AtomicI64,
+}
 
 impl TestClock {
     fn advance(&self, by: Duration) {
-        self.0.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
+        self.elapsed_ms.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    fn set_back(&self, by: Duration) {
+        self.set_by_ms.fetch_sub(by.as_millis() as i64, Ordering::SeqCst);
     }
 }
 
 impl Clock for TestClock {
     fn now_ms(&self) -> u64 {
-        1_800_000_000_000 + self.0.load(Ordering::SeqCst)
+        (1_800_000_000_000 + self.elapsed_ms.load(Ordering::SeqCst))
+            .saturating_add_signed(self.set_by_ms.load(Ordering::SeqCst))
     }
 
     fn elapsed(&self) -> Duration {
-        Duration::from_millis(self.0.load(Ordering::SeqCst))
+        Duration::from_millis(self.elapsed_ms.load(Ordering::SeqCst))
     }
 }
 
