@@ -55,7 +55,8 @@ impl Accounts {
         const SHARES: &str = "DELETE FROM rate_share WHERE (owner, gateway) IN
             (SELECT owner, gateway FROM rate_share WHERE expires_at_ms <= $1 LIMIT $2)";
         const BOOKS: &str = "DELETE FROM quota WHERE (owner, dimension) IN
-            (SELECT owner, dimension FROM quota WHERE owner >= $1 AND owner < $2 AND reserved = 0 LIMIT $3)";
+            (SELECT owner, dimension FROM quota
+             WHERE owner >= $1 AND owner < $2 AND dimension IN (3, 4) AND reserved = 0 LIMIT $3)";
         let now_ms = self.now_ms();
         let before = |age: Duration| now_ms.saturating_sub(age.as_millis() as u64);
         let (hour, _) = Grain::Hour.span(before(retention.events));

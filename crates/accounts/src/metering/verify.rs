@@ -83,12 +83,11 @@ async fn verify(
 ) -> Result<Verification, AccountsError> {
     const ACCOUNTS: &str = "SELECT id FROM account UNION
         SELECT account FROM usage_rollup WHERE grain = 1 ORDER BY 1";
-    let accounts = match account {
-        Some(account) => vec![account],
-        None => {
-            let rows = tx.query(ACCOUNTS, &[]).await?;
-            rows.iter().map(|row| Ok(AccountId(row.bytes(0)?))).collect::<Result<_, AccountsError>>()?
-        }
+    let accounts = if let Some(account) = account {
+        vec![account]
+    } else {
+        let rows = tx.query(ACCOUNTS, &[]).await?;
+        rows.iter().map(|row| Ok(AccountId(row.bytes(0)?))).collect::<Result<_, AccountsError>>()?
     };
     let mut found = Verification::default();
     let events_from = Mark::EventsKeptFrom.read(tx).await?.unwrap_or(0);
