@@ -30,6 +30,9 @@ struct Change {
 /// Requests and received bytes by month, bucket and key.
 type Requests = BTreeMap<(Month, i64, String), [u64; 2]>;
 
+/// Its bucket and key, its id, and the parts that it has.
+type OpenUpload = (BucketId, Vec<u8>, UploadId, BTreeMap<u16, String>);
+
 pub struct Scene {
     pub catalog: Catalog,
     pub accounts: Accounts,
@@ -42,7 +45,7 @@ pub struct Scene {
     changes: Vec<Change>,
     requests: Requests,
     versions: Vec<(BucketId, Vec<u8>, VersionId)>,
-    uploads: Vec<(BucketId, Vec<u8>, UploadId, BTreeMap<u16, String>)>,
+    uploads: Vec<OpenUpload>,
 }
 
 impl Scene {
@@ -97,17 +100,6 @@ impl Scene {
         }
     }
 
-    fn content(&self, bucket: &Bucket, size: u64) -> ManifestContent {
-        let location = Location { group: GroupId(0), sealed: SealedId::random(), sealed_len: 77 };
-        let chunk = ChunkId(std::array::from_fn(|index| SealedId::random().0[index % 16]));
-        let tail = if size == 0 {
-            vec![]
-        } else {
-            vec![ManifestEntry::New { chunk, len: size as u32, location, missing: vec![] }]
-        };
-        ManifestContent { pending: None, domain: bucket.domain, backend: "mesh".to_owned(), tail }
-    }
-
     pub async fn put(&mut self, bucket: usize, key: &[u8], size: u64, hook: Option<Arc<dyn CommitHook>>) {
         let bucket = self.buckets[bucket].clone();
         let hook = match hook {
@@ -117,7 +109,7 @@ impl Scene {
         let content = match size {
             0 => Content::Empty,
             1..100 => Content::Inline { chunk: ChunkId([9; 32]), sealed: key.to_vec() },
-            _ => Content::Manifest(self.content(&bucket, size)),
+            _ => Content::Manifest(content(&bucket, size)),
         };
         let put = PutVersion {
             bucket: bucket.id,
@@ -170,7 +162,7 @@ impl Scene {
             key,
             upload,
             number,
-            content: self.content(of, size),
+            content: content(of, size),
             size,
             etag: format!("part-{size}"),
             checksums: "{}".to_owned(),
@@ -331,6 +323,18 @@ impl Scene {
             .collect();
         assert_eq!(metered, requests, "requests of {month}");
     }
+}
+
+/// One new chunk of that many bytes.
+fn content(bucket: &Bucket, size: u64) -> ManifestContent {
+    let location = Location { group: GroupId(0), sealed: SealedId::random(), sealed_len: 77 };
+    let chunk = ChunkId(std::array::from_fn(|index| SealedId::random().0[index % 16]));
+    let tail = if size == 0 {
+        vec![]
+    } else {
+        vec![ManifestEntry::New { chunk, len: size as u32, location, missing: vec![] }]
+    };
+    ManifestContent { pending: None, domain: bucket.domain, backend: "mesh".to_owned(), tail }
 }
 
 /// Delivers everything again that was ever rolled up.
