@@ -268,22 +268,31 @@ async fn permit(
     }
 }
 
-/// Waits until the rate allows one more request.
+/// Waits until the rate allows one more request. First come, first served: nobody is overtaken by those who came later
+/// until its time is over.
 async fn pass(
     controls: &Controls,
     limit: Limit,
     limiter: &Limiter,
     deadline: Instant,
 ) -> Result<(), AccountsError> {
-    let mut queued = None;
-    while let Some(wait) = wait_of(limiter) {
-        if limit.stage != Stage::Enforce {
+    if limit.stage != Stage::Enforce {
+        if wait_of(limiter).is_some() {
             observed(&controls.owner, Dimension::Requests);
-            return Ok(());
         }
-        queued = queued.or_else(|| Queued::new(&controls.waiting));
-        if queued.is_none() || Instant::now() + wait > deadline {
-            return Err(exceeded(&controls.owner, Dimension::Requests, limit, wait));
+        return Ok(());
+    }
+    let is_first = controls.waiting.load(Ordering::Relaxed) == 0;
+    if is_first && wait_of(limiter).is_none() {
+        return Ok(());
+    }
+    let refusal = |wait| exceeded(&controls.owner, Dimension::Requests, limit, wait);
+    let _queued = Queued::new(&controls.waiting).ok_or_else(|| refusal(Duration::from_secs(1)))?;
+    let next = tokio::time::timeout_at(deadline, controls.next.lock()).await;
+    let _next = next.map_err(|_| refusal(Duration::from_secs(1)))?;
+    while let Some(wait) = wait_of(limiter) {
+        if Instant::now() + wait > deadline {
+            return Err(refusal(wait));
         }
         tokio::time::sleep(wait).await;
     }

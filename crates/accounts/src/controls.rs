@@ -55,6 +55,8 @@ pub(crate) struct Controls {
     download: Pacer,
     /// Requests that wait for their turn.
     pub(crate) waiting: Arc<AtomicUsize>,
+    /// Held by the request that is next to pass at its rate; the others stand behind it in the order they came.
+    pub(crate) next: tokio::sync::Mutex<()>,
     /// One task at a time loads.
     turn: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -105,6 +107,7 @@ impl Controls {
             upload: Pacer::default(),
             download: Pacer::default(),
             waiting: Arc::default(),
+            next: tokio::sync::Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             state: Mutex::default(),
         }

@@ -215,7 +215,9 @@ fn finish(
     )
     .increment(1);
     let cause = trace.cause();
-    if status.is_server_error() {
+    // A client that is told to slow down is no fault, and there may be many of them.
+    let is_fault = status.is_server_error() && !response.headers().contains_key(RETRY_AFTER);
+    if is_fault {
         tracing::error!(
             request_id = trace.id(),
             operation = trace.operation(),

@@ -64,6 +64,34 @@ async fn a_request_over_its_rate_waits_for_its_turn_before_it_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn requests_that_wait_pass_in_the_order_they_came() {
+    for_each_engine(|db| async move {
+        let fixture = Fixture::new(db);
+        let config = AccountsConfig { queue_time: Duration::from_secs(20), ..AccountsConfig::default() };
+        let keyring = fixture.keyring().await.unwrap();
+        let accounts = Accounts::open(fixture.db.clone(), keyring, config).await.unwrap();
+        let owner = Owner::Account(user(&accounts, "unlimited").await.id);
+        let limit = Limit { maximum: 200, burst: Some(1), ..Limit::enforced(200) };
+        let changes = [(Dimension::Requests, LimitChange::Limit(limit))];
+        accounts.change_limits(&owner, &changes, Arc::new(Counted(Vec::new()))).await.unwrap();
+        // What is known of the owner is read once, so that nobody's first step takes longer than another's.
+        assert!(passes(&accounts, &owner).await);
+        let order = std::sync::Mutex::new(Vec::new());
+        let requests = (0..30).map(|number| {
+            let (accounts, owner, order) = (&accounts, &owner, &order);
+            async move {
+                assert!(passes(accounts, owner).await);
+                order.lock().unwrap().push(number);
+            }
+        });
+        futures::future::join_all(requests).await;
+        let order = order.into_inner().unwrap();
+        assert!(order.is_sorted(), "{order:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn operations_at_once_are_limited_and_end_with_their_request() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db);
