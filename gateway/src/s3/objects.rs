@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use datamesh_catalog::{StoredContent, Version, VersionMeta};
+use datamesh_catalog::{Bucket, StoredContent, Version, VersionMeta};
 use datamesh_policy::Action;
 use s3s::dto::{
     ChecksumMode, ChecksumType, GetObjectAttributesInput, GetObjectAttributesOutput,
@@ -15,7 +15,9 @@ use super::attributes::Attributes;
 use super::caller::Caller;
 use super::checksums::{StoredChecksum, show_checksum};
 use super::conditions::ReadConditions;
-use super::encryption::{ShownEncryption, check_read_headers, customer_key, show_encryption};
+use super::encryption::{
+    CustomerKey, ShownEncryption, VersionKey, check_read_headers, customer_key, show_encryption,
+};
 use super::lock::shown_retention;
 use super::tags::TagSet;
 use super::{S3Gateway, errors, ranges, shown_class, shown_version, strong, timestamp};
@@ -74,6 +76,49 @@ macro_rules! describe {
     }};
 }
 
+/// What `GetObject` and `HeadObject` are asked alike.
+struct Read<'a> {
+    /// Bucket and key.
+    name: (&'a str, &'a str),
+    version_id: Option<&'a str>,
+    expected_owner: Option<&'a str>,
+    conditions: ReadConditions<'a>,
+    range: Option<s3s::dto::Range>,
+    part_number: Option<i32>,
+    wants_checksum: bool,
+    customer: Option<CustomerKey>,
+}
+
+/// Their inputs are different types with the same fields.
+macro_rules! read {
+    ($input:expr) => {
+        Read {
+            name: ($input.bucket.as_str(), $input.key.as_str()),
+            version_id: $input.version_id.as_deref(),
+            expected_owner: $input.expected_bucket_owner.as_deref(),
+            conditions: ReadConditions {
+                if_match: $input.if_match.as_ref(),
+                if_none_match: $input.if_none_match.as_ref(),
+                if_modified_since: $input.if_modified_since.as_ref(),
+                if_unmodified_since: $input.if_unmodified_since.as_ref(),
+            },
+            range: $input.range,
+            part_number: $input.part_number,
+            wants_checksum: wants_checksum($input.checksum_mode.as_ref()),
+            customer: customer_key!($input)?,
+        }
+    };
+}
+
+/// A version that may be read, and what of it.
+struct Opened {
+    bucket: Bucket,
+    version: Version,
+    attributes: Attributes,
+    selection: Selection,
+    key: VersionKey,
+}
+
 impl S3Gateway {
     pub(super) async fn get_object(
         &self,
@@ -82,23 +127,7 @@ impl S3Gateway {
         let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         check_read_headers(&req.headers)?;
         let input = &req.input;
-        let name = (input.bucket.as_str(), input.key.as_str());
-        let expected_owner = input.expected_bucket_owner.as_deref();
-        let (bucket, version) = self
-            .version(&caller, name, input.version_id.as_deref(), Action::GetObject, expected_owner)
-            .await?;
-        let conditions = ReadConditions {
-            if_match: input.if_match.as_ref(),
-            if_none_match: input.if_none_match.as_ref(),
-            if_modified_since: input.if_modified_since.as_ref(),
-            if_unmodified_since: input.if_unmodified_since.as_ref(),
-        };
-        conditions.check_read(&version)?;
-        let attributes = Attributes::decode(&version.attributes)?;
-        let wants_checksum = wants_checksum(input.checksum_mode.as_ref());
-        let selection =
-            self.select(&version, input.range, input.part_number, &attributes, wants_checksum).await?;
-        let key = self.key_of(&bucket, attributes.encryption.clone(), customer_key!(input)?.as_ref()).await?;
+        let Opened { bucket, version, attributes, selection, key } = self.open(&caller, read!(input)).await?;
         self.take_egress(&caller, selection.range.end - selection.range.start).await?;
         let body = self.retrieve.body(&version, selection.range.clone(), &key.key).await;
         let mut body = body.map_err(errors::retrieve)?;
@@ -119,27 +148,23 @@ impl S3Gateway {
         let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         check_read_headers(&req.headers)?;
         let input = &req.input;
-        let name = (input.bucket.as_str(), input.key.as_str());
-        let expected_owner = input.expected_bucket_owner.as_deref();
-        let (bucket, version) = self
-            .version(&caller, name, input.version_id.as_deref(), Action::GetObject, expected_owner)
-            .await?;
-        let conditions = ReadConditions {
-            if_match: input.if_match.as_ref(),
-            if_none_match: input.if_none_match.as_ref(),
-            if_modified_since: input.if_modified_since.as_ref(),
-            if_unmodified_since: input.if_unmodified_since.as_ref(),
-        };
-        conditions.check_read(&version)?;
-        let attributes = Attributes::decode(&version.attributes)?;
-        let wants_checksum = wants_checksum(input.checksum_mode.as_ref());
-        let selection =
-            self.select(&version, input.range, input.part_number, &attributes, wants_checksum).await?;
-        let key = self.key_of(&bucket, attributes.encryption.clone(), customer_key!(input)?.as_ref()).await?;
+        let Opened { bucket, version, attributes, selection, key } = self.open(&caller, read!(input)).await?;
         let mut output = HeadObjectOutput::default();
         describe!(output, &bucket, &version, attributes, selection, key.shown());
         output.expiration = self.expiration_of(&bucket, &version, input.version_id.as_deref()).await?;
         Ok(S3Response::new(output))
+    }
+
+    async fn open(&self, caller: &Caller<'_>, read: Read<'_>) -> S3Result<Opened> {
+        let Read { name, version_id, expected_owner, .. } = read;
+        let (bucket, version) =
+            self.version(caller, name, version_id, Action::GetObject, expected_owner).await?;
+        read.conditions.check_read(&version)?;
+        let attributes = Attributes::decode(&version.attributes)?;
+        let selection =
+            self.select(&version, read.range, read.part_number, &attributes, read.wants_checksum).await?;
+        let key = self.key_of(&bucket, attributes.encryption.clone(), read.customer.as_ref()).await?;
+        Ok(Opened { bucket, version, attributes, selection, key })
     }
 
     async fn select(
