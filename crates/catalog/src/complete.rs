@@ -12,7 +12,41 @@ use crate::put::{NewVersion, insert};
 use crate::replace::LockedKey;
 use crate::rows::json_rows;
 use crate::upload::{lock_upload, upload_params};
-use crate::{Catalog, CatalogError, ChangeKind, Committed, CompleteUpload, Message, Part};
+use crate::{BucketId, Catalog, CatalogError, ChangeKind, Committed, Message, Part, Precondition, UploadId};
+
+/// A part as Complete names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompletedPart {
+    /// Its number.
+    pub number: u16,
+    /// Its `ETag` without quotes.
+    pub etag: String,
+}
+
+/// The completion of an upload.
+#[derive(Debug, Clone)]
+pub struct CompleteUpload {
+    /// The bucket.
+    pub bucket: BucketId,
+    /// The key.
+    pub key: Vec<u8>,
+    /// The upload.
+    pub upload: UploadId,
+    /// The parts, ascending. Uploaded parts that are not named are dropped.
+    pub parts: Vec<CompletedPart>,
+    /// The least size of every part but the last, in bytes.
+    pub minimum_part_size: u64,
+    /// The size the object must have, if the client said so.
+    pub expected_size: Option<u64>,
+    /// What must hold of the key's current version.
+    pub precondition: Precondition,
+    /// The object's `ETag` without quotes.
+    pub etag: String,
+    /// Opaque JSON of the version.
+    pub attributes: String,
+    /// Now.
+    pub now_ms: u64,
+}
 
 impl Catalog {
     /// Makes the parts an object, in one transaction. Repeating it once it is completed returns the same result,

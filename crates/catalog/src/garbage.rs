@@ -6,7 +6,7 @@ use datamesh_db::{Row, Tx, Value};
 use datamesh_types::{GroupId, Location, SealedId};
 
 use crate::chunk::dereference;
-use crate::rows::json_rows;
+use crate::rows::{delete_by_id, json_rows};
 use crate::{Catalog, CatalogError, segment};
 
 /// A garbage row's number.
@@ -86,18 +86,7 @@ impl Catalog {
 
     /// Forgets garbage that the backends have deleted.
     pub async fn garbage_deleted(&self, garbage: &[GarbageId]) -> Result<(), CatalogError> {
-        const DELETE: &str = "DELETE FROM garbage
-             WHERE id IN (SELECT CAST(j.value ->> 0 AS BIGINT) FROM json_each(CAST($1 AS TEXT)) AS j)";
-        let params = [json_rows(&garbage.iter().map(|id| [id.0]).collect::<Vec<_>>())?];
-        self.db
-            .write(move |tx| {
-                let params = params.clone();
-                Box::pin(async move {
-                    tx.execute(DELETE, &params).await?;
-                    Ok(())
-                })
-            })
-            .await
+        self.delete_rows(delete_by_id!("garbage"), garbage.iter().map(|id| id.0)).await
     }
 
     /// Which of these locations no chunk and no garbage row names, in the order asked: left by a gateway that died

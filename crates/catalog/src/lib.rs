@@ -54,6 +54,7 @@ pub use bucket::{Bucket, BucketId, CreateBucket, Versioning};
 pub use catalog::Catalog;
 pub use check::{AccountUsage, CheckPage, CheckPosition, Finding};
 pub use chunk::{ChunkRow, KnownChunk};
+pub use complete::{CompleteUpload, CompletedPart};
 pub use config::{ConfigKind, ConfigSet};
 pub use error::CatalogError;
 pub use garbage::{Collected, Garbage, GarbageId};
@@ -68,10 +69,8 @@ pub use outbox::{ChangeKind, Message, MessageId, StoredMessage};
 pub use plan::{PlannedChunk, ReadPlan};
 pub use precondition::{DeleteCondition, EtagCondition, Precondition};
 pub use relocate::{RelocateVersion, VersionManifest};
-pub use upload::{
-    CompleteUpload, CompletedPart, CreateUpload, ListedUpload, Part, PartPage, PutPart, Upload, UploadId,
-    UploadListQuery, UploadPage,
-};
+pub use upload::{CreateUpload, Part, PartPage, PutPart, Upload, UploadId};
+pub use upload_list::{ListedUpload, UploadListQuery, UploadPage};
 pub use version::{
     Committed, Content, CopyVersion, DeleteVersion, Deleted, ParseVersionIdError, PutVersion, StoredContent,
     Version, VersionId,

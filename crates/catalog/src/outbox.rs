@@ -8,7 +8,7 @@ use std::sync::Arc;
 use datamesh_db::{Tx, Value};
 
 use crate::replace::LockedKey;
-use crate::rows::json_rows;
+use crate::rows::delete_by_id;
 use crate::{BucketId, Catalog, CatalogError, VersionId};
 
 /// What a message is about.
@@ -106,18 +106,7 @@ impl Catalog {
 
     /// Forgets messages: they were delivered, or given up.
     pub async fn forget_messages(&self, messages: &[MessageId]) -> Result<(), CatalogError> {
-        const DELETE: &str = "DELETE FROM outbox
-             WHERE id IN (SELECT CAST(j.value ->> 0 AS BIGINT) FROM json_each(CAST($1 AS TEXT)) AS j)";
-        let params = [json_rows(&messages.iter().map(|id| [id.0]).collect::<Vec<_>>())?];
-        self.db
-            .write(move |tx| {
-                let params = params.clone();
-                Box::pin(async move {
-                    tx.execute(DELETE, &params).await?;
-                    Ok(())
-                })
-            })
-            .await
+        self.delete_rows(delete_by_id!("outbox"), messages.iter().map(|id| id.0)).await
     }
 
     /// Puts a message off after its delivery failed.

@@ -11,9 +11,7 @@ use uuid::Uuid;
 use crate::manifest::release;
 use crate::meta::{meta_columns, meta_from_row};
 use crate::replace::keep_bucket;
-use crate::{
-    BucketId, Catalog, CatalogError, Committed, ManifestContent, ManifestId, Precondition, VersionMeta,
-};
+use crate::{BucketId, Catalog, CatalogError, Committed, ManifestContent, ManifestId, VersionMeta};
 
 /// An upload's id. Ids of one key sort by when their uploads began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,99 +119,6 @@ pub struct PartPage {
     pub parts: Vec<Part>,
     /// Whether more follow.
     pub truncated: bool,
-}
-
-/// Which open uploads to list.
-#[derive(Debug, Clone)]
-pub struct UploadListQuery {
-    /// The bucket.
-    pub bucket: BucketId,
-    /// Only keys that begin with this.
-    pub prefix: Vec<u8>,
-    /// As in [`crate::ListQuery::delimiter`].
-    pub delimiter: Vec<u8>,
-    /// Only keys and common prefixes greater than this, except as [`Self::after_upload`] says.
-    pub after: Vec<u8>,
-    /// Also uploads of the key [`Self::after`] with a greater id than this.
-    pub after_upload: Option<UploadId>,
-    /// The most uploads and common prefixes together.
-    pub limit: usize,
-}
-
-impl UploadListQuery {
-    /// The first `limit` uploads of a bucket.
-    pub const fn all(bucket: BucketId, limit: usize) -> Self {
-        Self {
-            bucket,
-            prefix: Vec::new(),
-            delimiter: Vec::new(),
-            after: Vec::new(),
-            after_upload: None,
-            limit,
-        }
-    }
-}
-
-/// An upload in a listing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedUpload {
-    /// Its key.
-    pub key: Vec<u8>,
-    /// Its id.
-    pub id: UploadId,
-    /// When it began.
-    pub created_at_ms: u64,
-    /// S3's name of the storage class.
-    pub storage_class: String,
-    /// Opaque JSON from its creation.
-    pub attributes: String,
-    /// The account that the version will be of; `None` is the bucket's owner.
-    pub owner: Option<AccountId>,
-}
-
-/// A page of open uploads.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct UploadPage {
-    /// Uploads by key, then id.
-    pub uploads: Vec<ListedUpload>,
-    /// Common prefixes, in byte order.
-    pub common_prefixes: Vec<Vec<u8>>,
-    /// The key marker and, unless that is a common prefix, upload marker of the next page; `None` at the end.
-    pub next: Option<(Vec<u8>, Option<UploadId>)>,
-}
-
-/// A part as Complete names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CompletedPart {
-    /// Its number.
-    pub number: u16,
-    /// Its `ETag` without quotes.
-    pub etag: String,
-}
-
-/// The completion of an upload.
-#[derive(Debug, Clone)]
-pub struct CompleteUpload {
-    /// The bucket.
-    pub bucket: BucketId,
-    /// The key.
-    pub key: Vec<u8>,
-    /// The upload.
-    pub upload: UploadId,
-    /// The parts, ascending. Uploaded parts that are not named are dropped.
-    pub parts: Vec<CompletedPart>,
-    /// The least size of every part but the last, in bytes.
-    pub minimum_part_size: u64,
-    /// The size the object must have, if the client said so.
-    pub expected_size: Option<u64>,
-    /// What must hold of the key's current version.
-    pub precondition: Precondition,
-    /// The object's `ETag` without quotes.
-    pub etag: String,
-    /// Opaque JSON of the version.
-    pub attributes: String,
-    /// Now.
-    pub now_ms: u64,
 }
 
 impl Catalog {

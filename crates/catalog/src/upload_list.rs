@@ -3,10 +3,70 @@
 use std::sync::Arc;
 
 use datamesh_db::{Row, Tx};
+use datamesh_types::AccountId;
 
 use crate::list::KeyWalk;
 use crate::meta::owner_from_row;
-use crate::{Catalog, CatalogError, ListedUpload, UploadId, UploadListQuery, UploadPage};
+use crate::{BucketId, Catalog, CatalogError, UploadId};
+
+/// Which open uploads to list.
+#[derive(Debug, Clone)]
+pub struct UploadListQuery {
+    /// The bucket.
+    pub bucket: BucketId,
+    /// Only keys that begin with this.
+    pub prefix: Vec<u8>,
+    /// As in [`crate::ListQuery::delimiter`].
+    pub delimiter: Vec<u8>,
+    /// Only keys and common prefixes greater than this, except as [`Self::after_upload`] says.
+    pub after: Vec<u8>,
+    /// Also uploads of the key [`Self::after`] with a greater id than this.
+    pub after_upload: Option<UploadId>,
+    /// The most uploads and common prefixes together.
+    pub limit: usize,
+}
+
+impl UploadListQuery {
+    /// The first `limit` uploads of a bucket.
+    pub const fn all(bucket: BucketId, limit: usize) -> Self {
+        Self {
+            bucket,
+            prefix: Vec::new(),
+            delimiter: Vec::new(),
+            after: Vec::new(),
+            after_upload: None,
+            limit,
+        }
+    }
+}
+
+/// An upload in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedUpload {
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Its id.
+    pub id: UploadId,
+    /// When it began.
+    pub created_at_ms: u64,
+    /// S3's name of the storage class.
+    pub storage_class: String,
+    /// Opaque JSON from its creation.
+    pub attributes: String,
+    /// The account that the version will be of; `None` is the bucket's owner.
+    pub owner: Option<AccountId>,
+}
+
+/// A page of open uploads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UploadPage {
+    /// Uploads by key, then id.
+    pub uploads: Vec<ListedUpload>,
+    /// Common prefixes, in byte order.
+    pub common_prefixes: Vec<Vec<u8>>,
+    /// The key marker and, unless that is a common prefix, upload marker of the next page; `None` at the end.
+    pub next: Option<(Vec<u8>, Option<UploadId>)>,
+}
 
 impl Catalog {
     /// Lists open uploads by key, then by id. Each common prefix costs one seek.
