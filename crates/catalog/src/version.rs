@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use datamesh_db::{Row, Value};
 use datamesh_types::ChunkId;
@@ -336,13 +335,7 @@ impl Catalog {
     }
 
     async fn point_read(&self, sql: &'static str, params: Vec<Value>) -> Result<Option<Row>, CatalogError> {
-        let params: Arc<[Value]> = params.into();
-        self.db
-            .read(move |tx| {
-                let params = Arc::clone(&params);
-                Box::pin(async move { Ok(tx.query_opt(sql, &params).await?) })
-            })
-            .await
+        Ok(self.db.row(sql, params.into()).await?)
     }
 }
 

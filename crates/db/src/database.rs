@@ -1,8 +1,10 @@
 //! [`Db`]: opening a database and running transactions on it.
 
+use std::sync::Arc;
+
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
-use crate::{DbConfig, DbError, Engine, Migration, Tx, TxFuture, migration};
+use crate::{DbConfig, DbError, Engine, Migration, Row, Tx, TxFuture, Value, migration};
 
 /// A database. Clones share it; dropping the last one waits for writes that SQLite's writer already has.
 #[derive(Clone)]
@@ -77,6 +79,21 @@ impl Db {
         match &self.engine {
             Inner::Sqlite(engine) => engine.read(body).await,
             Inner::Postgres(engine) => engine.read(body).await,
+        }
+    }
+
+    /// The first row of one SELECT, or `None`. What [`Db::read`] would give, without a transaction around it.
+    pub async fn row(&self, sql: &'static str, params: Arc<[Value]>) -> Result<Option<Row>, DbError> {
+        match &self.engine {
+            Inner::Sqlite(engine) => engine.row(sql, &params).await,
+            Inner::Postgres(engine) => {
+                engine
+                    .read(move |tx| {
+                        let params = Arc::clone(&params);
+                        Box::pin(async move { tx.query_opt(sql, &params).await })
+                    })
+                    .await
+            }
         }
     }
 

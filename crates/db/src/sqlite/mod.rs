@@ -18,7 +18,7 @@ use self::connection::Role;
 use self::file::FileLock;
 use self::readers::Readers;
 use self::writer::{Job, Writer};
-use crate::{DbConfig, DbError, Tx, TxFuture};
+use crate::{DbConfig, DbError, Row, Tx, TxFuture, Value};
 
 /// An open SQLite database. Clones share it; the last one waits for the writer to finish and closes the file.
 #[derive(Clone)]
@@ -75,6 +75,11 @@ impl Sqlite {
     {
         let permit = self.shared.readers.permit().await?;
         self.shared.readers.run(permit, &body)
+    }
+
+    pub(crate) async fn row(&self, sql: &'static str, params: &[Value]) -> Result<Option<Row>, DbError> {
+        let permit = self.shared.readers.permit().await?;
+        self.shared.readers.row(permit, sql, params)
     }
 
     pub(crate) async fn scan<T, E, F>(&self, body: F) -> Result<T, E>

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::{self, Outcome};
 use super::connection::{Connection, Role};
-use crate::{DbConfig, DbError, Tx, TxFuture};
+use crate::{DbConfig, DbError, Row, Tx, TxFuture, Value};
 
 pub(super) struct Readers {
     path: PathBuf,
@@ -74,9 +74,28 @@ impl Readers {
         let outcome: Outcome<T, E> = body::run(body, &mut tx);
         // A connection that can't end its transaction is closed rather than kept.
         if tx.sqlite().control("COMMIT").is_ok() {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(tx);
+            self.keep(tx);
         }
         outcome.unwrap()
+    }
+
+    /// The first row of one SELECT, on this thread. A statement is a snapshot of its own.
+    pub(super) fn row(
+        &self,
+        _permit: Permit,
+        sql: &'static str,
+        params: &[Value],
+    ) -> Result<Option<Row>, DbError> {
+        let mut tx = self.connection()?;
+        let rows = tx.sqlite().query(sql, params, 1);
+        if rows.is_ok() {
+            self.keep(tx);
+        }
+        rows.map(|rows| rows.into_iter().next())
+    }
+
+    fn keep(&self, tx: Tx) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(tx);
     }
 
     fn connection(&self) -> Result<Tx, DbError> {

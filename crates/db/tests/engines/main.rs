@@ -317,6 +317,27 @@ async fn a_read_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_single_row_is_the_last_committed_one_and_keeps_no_snapshot() {
+    const SELECT: &str = "SELECT value FROM counter WHERE name = $1";
+    for_each_engine(|db| async move {
+        db.migrate("test", COUNTERS).await.unwrap();
+        let row = async |sql| db.row(sql, [Value::from("a")].into()).await;
+        assert!(row(SELECT).await.unwrap().is_none());
+        put(&db, "a", 3).await;
+        assert_eq!(row(SELECT).await.unwrap().unwrap().int(0).unwrap(), 3);
+        row("UPDATE counter SET value = 4 WHERE name = $1 RETURNING value").await.unwrap_err();
+        row("SELECT nothing FROM nowhere WHERE name = $1").await.unwrap_err();
+        db.write::<_, DbError, _>(|tx| {
+            Box::pin(async move { tx.execute("UPDATE counter SET value = 5", &[]).await })
+        })
+        .await
+        .unwrap();
+        assert_eq!(row(SELECT).await.unwrap().unwrap().int(0).unwrap(), 5);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_committed_is_there_after_reopening() {
     for_each_database(|config| async move {
         let db = Db::open(&config).await.unwrap();
