@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::exit::Failure;
+use crate::flags::Flags;
 
 /// The longest line that is accepted from a stream.
 const LINE_LEN_MAX: usize = 4 << 20;
@@ -37,11 +38,12 @@ pub struct Client {
     http: reqwest::Client,
     endpoint: Url,
     token: String,
+    flags: Flags,
 }
 
 impl Client {
-    /// The gateway whose data directory this is.
-    pub fn for_data_dir(data_dir: &Path) -> Result<Self, Failure> {
+    /// The gateway whose data directory this is. What `flags` say goes with every request that changes something.
+    pub fn for_data_dir(data_dir: &Path, flags: &Flags) -> Result<Self, Failure> {
         let file = data_dir.join("admin.json");
         let text = std::fs::read_to_string(&file).map_err(|error| Failure::Usage {
             message: format!("{}: {error}; --data-dir must name a gateway's data directory", file.display()),
@@ -55,12 +57,26 @@ impl Client {
             .connect_timeout(Duration::from_secs(10))
             .build()
             .context("cannot set up the HTTP client")?;
-        Ok(Self { http, endpoint, token: access.token })
+        Ok(Self { http, endpoint, token: access.token, flags: flags.clone() })
+    }
+
+    /// What goes with every request that changes something.
+    pub const fn flags(&self) -> &Flags {
+        &self.flags
     }
 
     /// `GET` of the path made of `segments`.
     pub async fn get(&self, segments: &[&str]) -> Result<Value, Failure> {
         read(self.send(self.request(Method::GET, segments)?).await?).await
+    }
+
+    /// `GET` that is answered by a stream of JSON documents, one a line.
+    pub async fn get_streaming(
+        &self,
+        segments: &[&str],
+    ) -> Result<impl Stream<Item = Result<Value, Failure>> + use<>, Failure> {
+        let response = self.send(self.request(Method::GET, segments)?).await?;
+        Ok(futures::stream::try_unfold((response, Vec::new()), next_line))
     }
 
     /// `GET` of the path made of `segments`, with those parameters that have a value.
@@ -77,17 +93,17 @@ impl Client {
 
     /// `DELETE` of the path made of `segments`.
     pub async fn delete(&self, segments: &[&str]) -> Result<Value, Failure> {
-        read(self.send(self.request(Method::DELETE, segments)?).await?).await
+        read(self.send(self.change(Method::DELETE, segments)?).await?).await
     }
 
     /// `POST` of a JSON body.
     pub async fn post(&self, segments: &[&str], body: &Value) -> Result<Value, Failure> {
-        read(self.send(self.request(Method::POST, segments)?.json(body)).await?).await
+        read(self.send(self.change(Method::POST, segments)?.json(body)).await?).await
     }
 
     /// `PUT` of a JSON body.
     pub async fn put(&self, segments: &[&str], body: &Value) -> Result<Value, Failure> {
-        read(self.send(self.request(Method::PUT, segments)?.json(body)).await?).await
+        read(self.send(self.change(Method::PUT, segments)?.json(body)).await?).await
     }
 
     /// `POST` that is answered by a stream of JSON documents, one a line.
@@ -96,8 +112,12 @@ impl Client {
         segments: &[&str],
         body: &Value,
     ) -> Result<impl Stream<Item = Result<Value, Failure>> + use<>, Failure> {
-        let response = self.send(self.request(Method::POST, segments)?.json(body)).await?;
+        let response = self.send(self.change(Method::POST, segments)?.json(body)).await?;
         Ok(futures::stream::try_unfold((response, Vec::new()), next_line))
+    }
+
+    fn change(&self, method: Method, segments: &[&str]) -> Result<RequestBuilder, Failure> {
+        Ok(self.request(method, segments)?.headers(self.flags.headers()?))
     }
 
     fn request(&self, method: Method, segments: &[&str]) -> Result<RequestBuilder, Failure> {

@@ -6,6 +6,7 @@
 mod client;
 mod commands;
 mod exit;
+mod flags;
 mod output;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use clap::{Parser, Subcommand};
 
 use crate::client::Client;
 use crate::exit::Failure;
+use crate::flags::Flags;
 use crate::output::{Format, Output};
 
 /// Administers a DataMesh network.
@@ -27,6 +29,8 @@ struct Arguments {
     /// How results are printed.
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     output: Format,
+    #[command(flatten)]
+    flags: Flags,
     #[command(subcommand)]
     noun: Noun,
 }
@@ -72,6 +76,9 @@ enum Noun {
     /// Lists of buckets' objects, written into other buckets.
     #[command(subcommand)]
     Inventory(commands::inventory::Verb),
+    /// What was done and denied, by whom and why.
+    #[command(subcommand)]
+    Audit(commands::audit::Verb),
     /// Checks that every reference has its chunk, every chunk its shards, and that quotas agree with what is stored.
     Doctor(commands::doctor::Arguments),
     /// Operators' keys (offline).
@@ -96,7 +103,7 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let output = Output::new(arguments.output);
-    let client = || Client::for_data_dir(&arguments.data_dir);
+    let client = || Client::for_data_dir(&arguments.data_dir, &arguments.flags);
     match &arguments.noun {
         Noun::User(verb) => commands::user::run(verb, &client()?, output).await,
         Noun::Key(verb) => commands::key::run(verb, &client()?, output).await,
@@ -111,7 +118,11 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
         Noun::Gc(verb) => commands::gc::run(verb, &client()?, output).await,
         Noun::Lifecycle(verb) => commands::lifecycle::run(verb, &client()?, output).await,
         Noun::Inventory(verb) => commands::inventory::run(verb, &client()?, output).await,
+        Noun::Audit(verb) => commands::audit::run(verb, client, output).await,
         Noun::Doctor(arguments) => commands::doctor::run(arguments, &client()?, output).await,
+        Noun::Operator(_) | Noun::Map(_) if arguments.flags.dry_run => {
+            Err(Failure::Usage { message: "--dry-run: what works on files cannot be tried out".to_owned() })
+        }
         Noun::Operator(verb) => commands::operator::run(verb, output),
         Noun::Map(verb) => commands::map::run(verb, output),
     }

@@ -40,6 +40,13 @@ impl Output {
 
     /// Prints one document: its top-level fields as a table of two columns, or as JSON.
     pub fn fields(self, document: &Value) {
+        if document["dry_run"] == true {
+            return self.rows(
+                document,
+                "/changes",
+                &[("PLACE", "/place"), ("NOW", "/before"), ("THEN", "/after")],
+            );
+        }
         match document.as_object() {
             Some(fields) if self.format == Format::Table => {
                 let rows: Vec<_> =

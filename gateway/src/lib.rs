@@ -1,6 +1,7 @@
 //! The S3 gateway.
 
 pub mod access_log;
+pub mod account_api;
 pub mod adapters;
 pub mod admin_api;
 pub mod commands;
@@ -14,6 +15,7 @@ pub mod instance;
 pub mod inventory;
 pub mod jobs;
 pub mod lifecycle;
+pub mod mail;
 pub mod request_metrics;
 pub mod retrieve;
 pub mod s3;

@@ -31,7 +31,10 @@ pub async fn run(verb: &Verb, client: &Client, output: Output) -> Result<(), Fai
         ),
         Verb::Add => output.fields(&client.post(&["kek", "add"], &json!({})).await?),
         Verb::Rotate => output.fields(&client.post(&["kek", "rotate"], &json!({})).await?),
-        Verb::Retire => output.fields(&client.post(&["kek", "retire"], &json!({})).await?),
+        Verb::Retire => {
+            client.flags().confirm("takes old keys out of the gateway's file", "kek")?;
+            output.fields(&client.post(&["kek", "retire"], &json!({})).await?);
+        }
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use datamesh_types::TimeSpan;
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -42,6 +43,14 @@ pub enum Verb {
         /// The account's id or e-mail address.
         user: String,
     },
+    /// Makes a key that takes another's place; prints JSON. Both work for a while. The secret is not shown again.
+    Rotate {
+        /// The old key.
+        access_key_id: String,
+        /// How long the old key works beside the new one.
+        #[arg(long, default_value = "1h")]
+        overlap: TimeSpan,
+    },
     /// Revokes a key: within 5 s, no gateway accepts it any more.
     Revoke {
         /// The key.
@@ -72,9 +81,17 @@ pub async fn run(verb: &Verb, client: &Client, output: Output) -> Result<(), Fai
                 ("STATUS", "/status"),
                 ("LIMITED", "/limited"),
                 ("CREATED", "/created"),
+                ("EXPIRES", "/expires"),
             ],
         ),
-        Verb::Revoke { access_key_id } => output.fields(&client.delete(&["keys", access_key_id]).await?),
+        Verb::Rotate { access_key_id, overlap } => {
+            let path = ["keys", access_key_id, "rotate"];
+            output.json(&client.post(&path, &json!({ "overlap": overlap })).await?);
+        }
+        Verb::Revoke { access_key_id } => {
+            client.flags().confirm("revokes an access key", access_key_id)?;
+            output.fields(&client.delete(&["keys", access_key_id]).await?);
+        }
     }
     Ok(())
 }

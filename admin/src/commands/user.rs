@@ -44,6 +44,18 @@ pub enum Verb {
         /// Its id or e-mail address.
         user: String,
     },
+    /// Lists people who wait for the verification that their plan needs.
+    Cases,
+    /// Decides that somebody is who they say: their account becomes active.
+    Approve {
+        /// Its id or e-mail address.
+        user: String,
+    },
+    /// Decides that somebody is not who they say: their account stays pending.
+    Reject {
+        /// Its id or e-mail address.
+        user: String,
+    },
     /// Lifts a hold.
     Lift {
         /// The hold.
@@ -102,13 +114,10 @@ pub struct Hold {
     /// When it ends by itself: 2027-01-31T12:00:00Z, or 7d from now. Default: never.
     #[arg(long)]
     until: Option<String>,
-    /// What to remember of it.
-    #[arg(long, default_value = "")]
-    reason: String,
 }
 
 impl Hold {
-    fn body(&self) -> Value {
+    fn body(&self, reason: Option<&str>) -> Value {
         let scope = match self.scope {
             Scope::Write => "write",
             Scope::Read => "read",
@@ -120,8 +129,12 @@ impl Hold {
             Kind::Legal => "legal",
             Kind::Dispute => "dispute",
         };
-        json!({ "scope": scope, "kind": kind, "until": self.until, "reason": self.reason })
+        json!({ "scope": scope, "kind": kind, "until": self.until, "reason": reason.unwrap_or_default() })
     }
+}
+
+async fn decide(client: &Client, user: &str, approve: bool) -> Result<Value, Failure> {
+    client.post(&["users", user, "verification"], &json!({ "approve": approve })).await
 }
 
 /// Runs one verb.
@@ -139,6 +152,7 @@ pub async fn run(verb: &Verb, client: &Client, output: Output) -> Result<(), Fai
                 ("EMAIL", "/email"),
                 ("NAME", "/name"),
                 ("PLAN", "/plan"),
+                ("STATUS", "/status"),
                 ("BYTES", "/bytes_used"),
                 ("OF", "/bytes_limit"),
                 ("OBJECTS", "/objects_used"),
@@ -150,7 +164,8 @@ pub async fn run(verb: &Verb, client: &Client, output: Output) -> Result<(), Fai
             output.fields(&client.put(&["users", user, "plan"], &body).await?);
         }
         Verb::Hold(hold) => {
-            output.fields(&client.post(&["users", &hold.user, "holds"], &hold.body()).await?);
+            let body = hold.body(client.flags().reason.as_deref());
+            output.fields(&client.post(&["users", &hold.user, "holds"], &body).await?);
         }
         Verb::Holds { user } => output.rows(
             &client.get(&["users", user, "holds"]).await?,
@@ -165,6 +180,13 @@ pub async fn run(verb: &Verb, client: &Client, output: Output) -> Result<(), Fai
                 ("REASON", "/reason"),
             ],
         ),
+        Verb::Cases => output.rows(
+            &client.get(&["verifications"]).await?,
+            "/cases",
+            &[("USER", "/user_id"), ("LEVEL", "/level"), ("PROVIDER", "/provider"), ("SINCE", "/opened")],
+        ),
+        Verb::Approve { user } => output.fields(&decide(client, user, true).await?),
+        Verb::Reject { user } => output.fields(&decide(client, user, false).await?),
         Verb::Lift { hold_id } => output.fields(&client.delete(&["holds", hold_id]).await?),
         Verb::Limits(limits) => {
             let mut body = Map::new();

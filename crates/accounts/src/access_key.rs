@@ -35,6 +35,8 @@ pub struct AccessKey {
 pub enum KeyStatus {
     /// It may.
     Active,
+    /// It may for a while yet: another one has taken its place.
+    Rotating,
     /// Never again. Its id stays taken.
     Revoked,
 }
@@ -50,6 +52,8 @@ pub struct AccessKeyInfo {
     pub status: KeyStatus,
     /// When it was made, milliseconds since 1970.
     pub created_at_ms: u64,
+    /// When it ends by itself.
+    pub expires_at_ms: Option<u64>,
     /// The text of the policy that narrows it down.
     pub policy: Option<String>,
 }
@@ -120,8 +124,9 @@ impl Accounts {
 
     async fn load(&self, access_key_id: &str) -> Result<Option<Arc<Credential>>, AccountsError> {
         const FIND: &str = "SELECT k.account, a.domain, k.sealed, a.name, k.policy FROM access_key k
-            JOIN account a ON a.id = k.account WHERE k.id = $1 AND k.revoked_at_ms IS NULL";
-        let params = [Value::from(access_key_id)];
+            JOIN account a ON a.id = k.account WHERE k.id = $1 AND k.revoked_at_ms IS NULL
+            AND (k.expires_at_ms IS NULL OR k.expires_at_ms > $2) AND a.status IN ('active', 'closing')";
+        let params = [Value::from(access_key_id), self.now_ms().into()];
         let row = self
             .db()
             .read::<_, AccountsError, _>(move |tx| {
@@ -183,33 +188,75 @@ impl Accounts {
         let sealed = self.keyring().kek().seal(&secret_name(&access_key_id), secret.as_bytes())?;
         let key = AccessKey { access_key_id, secret_access_key: Secret::new(secret), account };
         let (id, now_ms) = (key.access_key_id.clone(), self.now_ms());
-        self.db()
-            .write(move |tx| {
-                let (id, sealed, policy) = (id.clone(), sealed.clone(), policy.clone());
-                Box::pin(insert(tx, account, id, sealed, policy, now_ms))
-            })
-            .await?;
+        self.write(move |tx| {
+            let (id, sealed, policy) = (id.clone(), sealed.clone(), policy.clone());
+            Box::pin(insert(tx, account, id, sealed, policy, now_ms))
+        })
+        .await?;
         self.credentials().forget(&key.access_key_id);
         Ok(key)
+    }
+
+    /// Replaces a key by a new one of the same account with the same policy; the old one works for `overlap` more. Doing
+    /// so with a key that was replaced before is refused, so that no key lives on and on.
+    ///
+    /// # Errors
+    /// [`AccountsError::NoSuchAccessKey`].
+    pub async fn rotate_key(
+        &self,
+        access_key_id: &str,
+        overlap: Duration,
+    ) -> Result<AccessKey, AccountsError> {
+        let new_id = format!("AKIA{}", random_text::<16>(BASE32)?);
+        let secret = Secret::new(random_text::<40>(BASE62)?);
+        let sealed = self.keyring().kek().seal(&secret_name(&new_id), secret.expose().as_bytes())?;
+        let now_ms = self.now_ms();
+        let replacement = Arc::new(Replacement {
+            old_id: access_key_id.to_owned(),
+            new_id,
+            sealed,
+            now_ms,
+            old_ends_at_ms: now_ms.saturating_add(overlap.as_millis() as u64),
+        });
+        let shared = Arc::clone(&replacement);
+        let account = self
+            .write(move |tx| {
+                let shared = Arc::clone(&shared);
+                Box::pin(async move { replace(tx, &shared).await })
+            })
+            .await;
+        // Also after an error: the outcome may be unknown.
+        self.credentials().forget(access_key_id);
+        self.credentials().forget(&replacement.new_id);
+        let access_key_id = replacement.new_id.clone();
+        Ok(AccessKey { access_key_id, secret_access_key: secret, account: account? })
     }
 
     /// The keys of an account, in the order of their ids, the revoked ones too.
     pub async fn list_keys(&self, account: AccountId) -> Result<Vec<AccessKeyInfo>, AccountsError> {
         const LIST: &str =
-            "SELECT id, created_at_ms, revoked_at_ms, policy FROM access_key WHERE account = $1 ORDER BY id";
+            "SELECT id, created_at_ms, revoked_at_ms, policy, expires_at_ms FROM access_key WHERE account = $1
+            ORDER BY id";
         let rows = self
             .db()
             .scan::<_, AccountsError, _>(move |tx| {
                 Box::pin(async move { Ok(tx.query(LIST, &[account.into()]).await?) })
             })
             .await?;
+        let now_ms = self.now_ms();
         let info = |row: &datamesh_db::Row| {
-            let revoked = row.opt_int(2)?.is_some();
+            let expires_at_ms = row.opt_int(4)?.map(i64::cast_unsigned);
+            let status = match (row.opt_int(2)?, expires_at_ms) {
+                (None, None) => KeyStatus::Active,
+                (None, Some(expires_at_ms)) if expires_at_ms > now_ms => KeyStatus::Rotating,
+                _ => KeyStatus::Revoked,
+            };
             Ok(AccessKeyInfo {
                 access_key_id: row.text(0)?.to_owned(),
                 account,
-                status: if revoked { KeyStatus::Revoked } else { KeyStatus::Active },
+                status,
                 created_at_ms: row.uint(1)?,
+                expires_at_ms,
                 policy: row.opt_text(3)?.map(str::to_owned),
             })
         };
@@ -227,40 +274,32 @@ impl Accounts {
     ) -> Result<(), AccountsError> {
         const SET: &str = "UPDATE access_key SET policy = $2 WHERE id = $1";
         check_policy(policy.as_deref())?;
-        let params = [Value::from(access_key_id), policy.into()];
+        let (id, params) = (access_key_id.to_owned(), [Value::from(access_key_id), policy.into()]);
         let changed = self
-            .db()
-            .write::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.execute(SET, &params).await?) })
+            .write(move |tx| {
+                let (id, params) = (id.clone(), params.clone());
+                Box::pin(change_one(tx, SET, params, id))
             })
             .await;
         // Also after an error: the outcome may be unknown.
         self.credentials().forget(access_key_id);
-        match changed? {
-            0 => Err(AccountsError::NoSuchAccessKey { access_key_id: access_key_id.to_owned() }),
-            _ => Ok(()),
-        }
+        changed
     }
 
     /// Revokes a key for good: at once on this gateway, within 5 s on every other. Doing so again is no error.
     pub async fn revoke_key(&self, access_key_id: &str) -> Result<(), AccountsError> {
         const REVOKE: &str =
             "UPDATE access_key SET revoked_at_ms = COALESCE(revoked_at_ms, $2) WHERE id = $1";
-        let params = [Value::from(access_key_id), self.now_ms().into()];
+        let (id, params) = (access_key_id.to_owned(), [Value::from(access_key_id), self.now_ms().into()]);
         let changed = self
-            .db()
-            .write::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.execute(REVOKE, &params).await?) })
+            .write(move |tx| {
+                let (id, params) = (id.clone(), params.clone());
+                Box::pin(change_one(tx, REVOKE, params, id))
             })
             .await;
         // Also after an error: the outcome may be unknown.
         self.credentials().forget(access_key_id);
-        match changed? {
-            0 => Err(AccountsError::NoSuchAccessKey { access_key_id: access_key_id.to_owned() }),
-            _ => Ok(()),
-        }
+        changed
     }
 }
 
@@ -285,6 +324,38 @@ async fn insert(
         )
         .await?;
     if inserted == 0 { Err(AccountsError::AccessKeyExists { access_key_id: id }) } else { Ok(()) }
+}
+
+/// Runs a statement that changes the key `id`.
+async fn change_one(
+    tx: &mut Tx,
+    sql: &'static str,
+    params: [Value; 2],
+    id: String,
+) -> Result<(), AccountsError> {
+    match tx.execute(sql, &params).await? {
+        0 => Err(AccountsError::NoSuchAccessKey { access_key_id: id }),
+        _ => Ok(()),
+    }
+}
+
+/// A key that takes another's place.
+struct Replacement {
+    old_id: String,
+    new_id: String,
+    sealed: Vec<u8>,
+    now_ms: u64,
+    old_ends_at_ms: u64,
+}
+
+async fn replace(tx: &mut Tx, new: &Replacement) -> Result<AccountId, AccountsError> {
+    const END: &str = "UPDATE access_key SET expires_at_ms = $2
+        WHERE id = $1 AND revoked_at_ms IS NULL AND expires_at_ms IS NULL RETURNING account, policy";
+    let old = tx.query_opt(END, &[(&new.old_id).into(), new.old_ends_at_ms.into()]).await?;
+    let old = old.ok_or_else(|| AccountsError::NoSuchAccessKey { access_key_id: new.old_id.clone() })?;
+    let (account, policy) = (AccountId(old.bytes(0)?), old.opt_text(1)?.map(str::to_owned));
+    insert(tx, account, new.new_id.clone(), new.sealed.clone(), policy, new.now_ms).await?;
+    Ok(account)
 }
 
 fn check_policy(policy: Option<&str>) -> Result<(), AccountsError> {

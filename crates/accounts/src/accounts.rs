@@ -1,6 +1,7 @@
 //! [`Accounts`]: the entry to everything here, and its upkeep.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -10,8 +11,10 @@ use tokio::sync::OnceCell;
 use tracing::warn;
 
 use crate::access_key::Credentials;
+use crate::audit::{Act, AuditKey, Witness};
 use crate::cache::Cache;
 use crate::controls::ControlRoom;
+use crate::identity::{LoginKeys, ManualProvider, Passwords, RegistrationSettings, VerificationProvider};
 use crate::lease::Leases;
 use crate::meter::FLUSH_EVERY;
 use crate::metering::{EventSource, StorageEvent, TrafficLog};
@@ -34,6 +37,13 @@ pub struct AccountsConfig {
     pub reservation_ttl: Duration,
     /// How long a request waits for its turn when its owner is over a rate, before it is refused.
     pub queue_time: Duration,
+    /// The file for the newest head of the audit log that this gateway has signed. `None`: it keeps none, and a log that
+    /// was set back together with its head looks whole.
+    pub audit_head_file: Option<PathBuf>,
+    /// Who may register by themselves.
+    pub registration: RegistrationSettings,
+    /// Who verifies people.
+    pub verification: Arc<dyn VerificationProvider>,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -45,6 +55,9 @@ impl Default for AccountsConfig {
             lease_objects: 64,
             reservation_ttl: Duration::from_mins(1),
             queue_time: Duration::from_secs(5),
+            audit_head_file: None,
+            registration: RegistrationSettings::default(),
+            verification: Arc::new(ManualProvider),
             clock: Arc::new(SystemClock),
         }
     }
@@ -54,6 +67,8 @@ impl Default for AccountsConfig {
 #[derive(Clone)]
 pub struct Accounts {
     shared: Arc<Shared>,
+    /// What is done in whose name, through this handle.
+    act: Option<Arc<Act>>,
 }
 
 struct Shared {
@@ -68,6 +83,10 @@ struct Shared {
     gateway_id: [u8; 16],
     events: EventSource,
     traffic: TrafficLog,
+    audit_key: Arc<AuditKey>,
+    witness: Witness,
+    passwords: Passwords,
+    login_keys: LoginKeys,
     config: AccountsConfig,
 }
 
@@ -79,6 +98,9 @@ impl Accounts {
         let every = config.reservation_ttl / 3;
         let mut gateway_id = [0; 16];
         aws_lc_rs::rand::fill(&mut gateway_id).map_err(|_| AccountsError::Random)?;
+        let audit_key = Arc::new(AuditKey::new(&*keyring.audit_key().await?));
+        let passwords = Passwords::new(keyring.password_key().await?)?;
+        let login_keys = LoginKeys::new(&*keyring.login_key().await?);
         let shared = Shared {
             db,
             keyring,
@@ -91,9 +113,14 @@ impl Accounts {
             gateway_id,
             events: EventSource::new(gateway_id),
             traffic: TrafficLog::default(),
+            audit_key,
+            witness: Witness::new(config.audit_head_file.clone()),
+            passwords,
+            login_keys,
             config,
         };
-        let accounts = Self { shared: Arc::new(shared) };
+        let accounts = Self { shared: Arc::new(shared), act: None };
+        accounts.consult_witness().await?;
         accounts.ship_plans().await?;
         tokio::spawn(upkeep(Arc::downgrade(&accounts.shared), every));
         tokio::spawn(flush(Arc::downgrade(&accounts.shared)));
@@ -107,6 +134,34 @@ impl Accounts {
     /// The key ring that its secrets are sealed with.
     pub fn keyring(&self) -> &Keyring {
         &self.shared.keyring
+    }
+
+    pub(crate) fn with_act(&self, act: Arc<Act>) -> Self {
+        Self { shared: Arc::clone(&self.shared), act: Some(act) }
+    }
+
+    pub(crate) fn act(&self) -> Option<&Act> {
+        self.act.as_deref()
+    }
+
+    pub(crate) fn audit_key(&self) -> Arc<AuditKey> {
+        Arc::clone(&self.shared.audit_key)
+    }
+
+    pub(crate) fn witness(&self) -> &Witness {
+        &self.shared.witness
+    }
+
+    pub(crate) fn passwords(&self) -> &Passwords {
+        &self.shared.passwords
+    }
+
+    pub(crate) fn login_keys(&self) -> &LoginKeys {
+        &self.shared.login_keys
+    }
+
+    pub(crate) fn verification_provider(&self) -> &dyn VerificationProvider {
+        &*self.shared.config.verification
     }
 
     pub(crate) fn credentials(&self) -> &Credentials {
@@ -185,7 +240,7 @@ async fn upkeep(shared: Weak<Shared>, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
         let Some(shared) = shared.upgrade() else { return };
-        let accounts = Accounts { shared };
+        let accounts = Accounts { shared, act: None };
         if let Err(error) = accounts.renew_reservations().await {
             warn!(%error, "reservations could not be renewed; the next attempt follows");
         }
@@ -196,6 +251,6 @@ async fn flush(shared: Weak<Shared>) {
     loop {
         tokio::time::sleep(FLUSH_EVERY).await;
         let Some(shared) = shared.upgrade() else { return };
-        Accounts { shared }.flush_meters().await;
+        Accounts { shared, act: None }.flush_meters().await;
     }
 }

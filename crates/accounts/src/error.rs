@@ -62,6 +62,14 @@ pub enum AccountsError {
         /// How many.
         secrets: u64,
     },
+    /// The file with the head of the audit log could not be read.
+    #[error("cannot use the head of the audit log {path}", path = path.display())]
+    AuditFile {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason, or what is wrong with the text.
+        source: std::io::Error,
+    },
     /// Not the name of a named key.
     #[error("a key's name has 1 to 256 letters, digits, '-', '_', '/', ':', '+', '=', '.' or '@'")]
     InvalidKeyName,

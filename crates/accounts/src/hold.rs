@@ -182,16 +182,16 @@ impl Accounts {
             now_ms.into(),
             hold.until_ms.into(),
         ];
-        let placed = self
-            .db()
-            .write::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.execute(INSERT, &params).await?) })
+        self.write(move |tx| {
+            let params = params.clone();
+            Box::pin(async move {
+                match tx.execute(INSERT, &params).await? {
+                    0 => Err(AccountsError::NoSuchAccount { account }),
+                    _ => Ok(()),
+                }
             })
-            .await?;
-        if placed == 0 {
-            return Err(AccountsError::NoSuchAccount { account });
-        }
+        })
+        .await?;
         self.limits_changed(&Owner::Account(account));
         Ok(hold)
     }
@@ -203,16 +203,16 @@ impl Accounts {
     pub async fn lift_hold(&self, id: &str) -> Result<Hold, AccountsError> {
         const LIFT: &str = "UPDATE hold SET lifted_at_ms = $2 WHERE id = $1 AND lifted_at_ms IS NULL
             RETURNING id, account, kind, scope, reason, created_at_ms, until_ms, lifted_at_ms";
-        let params = [id.into(), self.now_ms().into()];
-        let row = self
-            .db()
+        let (id, params) = (id.to_owned(), [id.into(), self.now_ms().into()]);
+        let hold = self
             .write::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.query_opt(LIFT, &params).await?) })
+                let (id, params) = (id.clone(), params.clone());
+                Box::pin(async move {
+                    let row = tx.query_opt(LIFT, &params).await?;
+                    from_row(&row.ok_or(AccountsError::NoSuchHold { id })?)
+                })
             })
             .await?;
-        let row = row.ok_or_else(|| AccountsError::NoSuchHold { id: id.to_owned() })?;
-        let hold = from_row(&row)?;
         self.limits_changed(&Owner::Account(hold.account));
         Ok(hold)
     }

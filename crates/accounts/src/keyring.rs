@@ -17,6 +17,9 @@ const CHECK: &str = "check";
 const SHARD_AUTH: &str = "shard-auth";
 const EMAIL_INDEX: &str = "email-index";
 const SESSIONS: &str = "sessions";
+const AUDIT: &str = "audit";
+const LOGINS: &str = "logins";
+const PASSWORDS: &str = "passwords";
 
 /// Domain keys kept opened: some 4 KiB each.
 const DOMAINS_CACHED: usize = 4_096;
@@ -77,6 +80,21 @@ impl Keyring {
     /// The key that temporary credentials are made with.
     pub(crate) async fn session_key(&self) -> Result<Zeroizing<[u8; 32]>, AccountsError> {
         self.key(SESSIONS.to_owned()).await
+    }
+
+    /// The seed of the key that the audit log's heads are signed with.
+    pub(crate) async fn audit_key(&self) -> Result<Zeroizing<[u8; 32]>, AccountsError> {
+        self.key(AUDIT.to_owned()).await
+    }
+
+    /// The key that tokens of letters and challenges are made with.
+    pub(crate) async fn login_key(&self) -> Result<Zeroizing<[u8; 32]>, AccountsError> {
+        self.key(LOGINS.to_owned()).await
+    }
+
+    /// The secret without which no password can be guessed.
+    pub(crate) async fn password_key(&self) -> Result<Zeroizing<[u8; 32]>, AccountsError> {
+        self.key(PASSWORDS.to_owned()).await
     }
 
     pub(crate) fn kek(&self) -> &Kek {

@@ -3,6 +3,7 @@
 //! Invariants:
 //! - Secrets are in the database only sealed under the key-encryption key (KEK), which is in a file outside of it and
 //!   can be replaced without rewriting any data.
+//! - What operators do and are denied is in a log in which an edit or a removal shows.
 //! - A revoked key is refused within five seconds by every gateway.
 //! - `used + reserved` of a quota never exceeds its limit, with any number of gateways; what a gateway reserved and
 //!   did not use comes free when its reservation expires, whatever happened to the gateway.
@@ -11,6 +12,7 @@
 mod access_key;
 mod accounts;
 mod admission;
+mod audit;
 mod cache;
 mod clock;
 mod controls;
@@ -18,6 +20,8 @@ mod dimension;
 mod error;
 mod grant;
 mod hold;
+mod idempotency;
+mod identity;
 mod kek;
 mod keyring;
 mod lease;
@@ -43,10 +47,20 @@ mod warning;
 pub use access_key::{AccessKey, AccessKeyInfo, Credential, KeyStatus};
 pub use accounts::{Accounts, AccountsConfig};
 pub use admission::{Admission, Direction};
+pub use audit::{
+    Act, AuditCheck, AuditEntry, AuditFault, AuditFilter, AuditHead, AuditPublicKey, AuditVerdict, Digest,
+    NewEntry, Outcome, WitnessedHead,
+};
 pub use clock::{Clock, SystemClock};
 pub use dimension::Dimension;
 pub use error::AccountsError;
 pub use hold::{Effect, Hold, HoldKind, HoldScope, NewHold};
+pub use idempotency::{Answer, Claim};
+pub use identity::{
+    AccountStatus, CaseStatus, Decision, IdentityError, Judgement, LoginSession, ManualProvider, NewLogin,
+    NewRegistration, Proof, RegistrationMail, RegistrationSettings, VerificationCase, VerificationError,
+    VerificationLevel, VerificationProvider, login_text,
+};
 pub use kek::{Kek, KekId, KekRole};
 pub use keyring::Keyring;
 pub use limit::{Limit, LimitChange, LimitSet, Stage};

@@ -110,12 +110,11 @@ impl Accounts {
     pub async fn apply_plans(&self, file: &PlanFile) -> Result<Vec<AppliedPlan>, AccountsError> {
         let plans = Arc::new(file.0.clone());
         let now_ms = self.now_ms();
-        self.db()
-            .write(move |tx| {
-                let plans = Arc::clone(&plans);
-                Box::pin(async move { apply(tx, &plans, now_ms).await })
-            })
-            .await
+        self.write(move |tx| {
+            let plans = Arc::clone(&plans);
+            Box::pin(async move { apply(tx, &plans, now_ms).await })
+        })
+        .await
     }
 
     /// Makes the first versions of the shipped plans that are not there yet.

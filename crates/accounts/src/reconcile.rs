@@ -48,20 +48,19 @@ impl Accounts {
     /// meanwhile: between the count and the correction it would be lost.
     pub async fn mend_usage(&self, count: Arc<dyn StoredCount>) -> Result<Reconciliation, AccountsError> {
         const MEND: &str = "UPDATE quota SET used = $3 WHERE owner = $1 AND dimension = $2";
-        self.db()
-            .write(move |tx| {
-                let count = Arc::clone(&count);
-                Box::pin(async move {
-                    let found = compare(tx, &*count).await?;
-                    for drift in &found.drifts {
-                        let place = [drift.owner.encode().into(), drift.dimension.number().into()];
-                        let [owner, dimension] = place;
-                        tx.execute(MEND, &[owner, dimension, drift.counted.into()]).await?;
-                    }
-                    Ok(found)
-                })
+        self.write(move |tx| {
+            let count = Arc::clone(&count);
+            Box::pin(async move {
+                let found = compare(tx, &*count).await?;
+                for drift in &found.drifts {
+                    let place = [drift.owner.encode().into(), drift.dimension.number().into()];
+                    let [owner, dimension] = place;
+                    tx.execute(MEND, &[owner, dimension, drift.counted.into()]).await?;
+                }
+                Ok(found)
             })
-            .await
+        })
+        .await
     }
 }
 

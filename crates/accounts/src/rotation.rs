@@ -16,6 +16,8 @@ use datamesh_types::AccountId;
 use tracing::info;
 
 use crate::access_key::secret_name;
+use crate::idempotency::answer_name;
+use crate::identity::address_name;
 use crate::kek::{KekRole, SEALED_HEAD_LEN};
 use crate::user::email_name;
 use crate::{Accounts, AccountsError, KekId, Keyring};
@@ -39,7 +41,7 @@ struct SealedColumn {
     first: fn() -> Value,
 }
 
-const COLUMNS: [SealedColumn; 3] = [
+const COLUMNS: [SealedColumn; 5] = [
     SealedColumn {
         page: "SELECT name, sealed FROM sealed_key WHERE name > $1 ORDER BY name LIMIT $2",
         replace: "UPDATE sealed_key SET sealed = $2 WHERE name = $1 AND sealed = $3",
@@ -61,6 +63,23 @@ const COLUMNS: [SealedColumn; 3] = [
         replace: "UPDATE account SET email = $2 WHERE id = $1 AND email = $3",
         heads: "SELECT substr(email, 1, 5), COUNT(*) FROM account GROUP BY substr(email, 1, 5)",
         name: |row| Ok(email_name(AccountId(row.bytes(0)?))),
+        key: |row| Ok(row.blob(0)?.into()),
+        first: || Value::from(Vec::new()),
+    },
+    SealedColumn {
+        page: "SELECT id, answer FROM answered_request WHERE id > $1 AND answer IS NOT NULL ORDER BY id LIMIT $2",
+        replace: "UPDATE answered_request SET answer = $2 WHERE id = $1 AND answer = $3",
+        heads: "SELECT substr(answer, 1, 5), COUNT(*) FROM answered_request WHERE answer IS NOT NULL
+            GROUP BY substr(answer, 1, 5)",
+        name: |row| Ok(answer_name(row.text(0)?)),
+        key: |row| Ok(row.text(0)?.into()),
+        first: || Value::from(""),
+    },
+    SealedColumn {
+        page: "SELECT id, email FROM registration WHERE id > $1 ORDER BY id LIMIT $2",
+        replace: "UPDATE registration SET email = $2 WHERE id = $1 AND email = $3",
+        heads: "SELECT substr(email, 1, 5), COUNT(*) FROM registration GROUP BY substr(email, 1, 5)",
+        name: |row| Ok(address_name(row.blob(0)?)),
         key: |row| Ok(row.blob(0)?.into()),
         first: || Value::from(Vec::new()),
     },

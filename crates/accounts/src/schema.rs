@@ -54,6 +54,8 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     },
     Migration { version: 3, sqlite: PLANS_ON_SQLITE, postgres: PLANS_ON_POSTGRES },
     Migration { version: 4, sqlite: METERING_ON_SQLITE, postgres: METERING_ON_POSTGRES },
+    Migration { version: 5, sqlite: AUDIT_ON_SQLITE, postgres: AUDIT_ON_POSTGRES },
+    Migration { version: 6, sqlite: IDENTITY_ON_SQLITE, postgres: IDENTITY_ON_POSTGRES },
 ];
 
 /// Accounts from before there were versions are on the first one, which ships; limits that an operator had set become
@@ -152,6 +154,82 @@ macro_rules! metering {
 
 const METERING_ON_SQLITE: &str = metering!("BLOB", "TEXT", " WITHOUT ROWID");
 const METERING_ON_POSTGRES: &str = metering!("BYTEA", "TEXT COLLATE \"C\"", "");
+
+/// `audit_head` has one row. `answered_request` has no answer while a request is under way.
+macro_rules! audit {
+    ($bytes:literal, $text:literal, $zeros:literal) => {
+        concat!(
+            "CREATE TABLE audit_entry (sequence BIGINT PRIMARY KEY, at_ms BIGINT NOT NULL, actor TEXT NOT NULL,
+                action TEXT NOT NULL, target TEXT NOT NULL, reason TEXT NOT NULL, outcome TEXT NOT NULL,
+                request ", $bytes, " NOT NULL, previous ", $bytes, " NOT NULL, hash ", $bytes, " NOT NULL);
+             CREATE TABLE audit_head (id BIGINT PRIMARY KEY, sequence BIGINT NOT NULL, at_ms BIGINT NOT NULL,
+                hash ", $bytes, " NOT NULL, signature TEXT NOT NULL);
+             INSERT INTO audit_head (id, sequence, at_ms, hash, signature) VALUES (1, 0, 0, ", $zeros, ", '');
+             CREATE TABLE answered_request (id ", $text, " PRIMARY KEY, request ", $bytes, " NOT NULL,
+                status BIGINT, answer ", $bytes, ", created_at_ms BIGINT NOT NULL);
+             CREATE INDEX answered_request_age ON answered_request (created_at_ms);"
+        )
+    };
+}
+
+const AUDIT_ON_SQLITE: &str = audit!("BLOB", "TEXT", "zeroblob(32)");
+const AUDIT_ON_POSTGRES: &str = audit!("BYTEA", "TEXT COLLATE \"C\"", "decode(repeat('00', 32), 'hex')");
+
+/// `registration.mail_at_ms` is when its letter is due; NULL when it was sent, or is none to send. Accounts that operators
+/// made are verified as far as an address.
+macro_rules! identity {
+    ($bytes:literal, $text:literal) => {
+        concat!(
+            "ALTER TABLE account ADD COLUMN status TEXT NOT NULL DEFAULT 'active';
+             ALTER TABLE account ADD COLUMN level BIGINT NOT NULL DEFAULT 1;
+             ALTER TABLE account ADD COLUMN password TEXT;
+             ALTER TABLE account ADD COLUMN public_key ",
+            $bytes,
+            ";
+             ALTER TABLE access_key ADD COLUMN expires_at_ms BIGINT;
+             CREATE TABLE registration (id ",
+            $bytes,
+            " PRIMARY KEY, email_hash ",
+            $bytes,
+            " NOT NULL,
+                email ",
+            $bytes,
+            " NOT NULL, name TEXT NOT NULL, plan TEXT NOT NULL, password TEXT,
+                public_key ",
+            $bytes,
+            ", created_at_ms BIGINT NOT NULL, expires_at_ms BIGINT NOT NULL,
+                mail_at_ms BIGINT, mails BIGINT NOT NULL);
+             CREATE INDEX registration_email ON registration (email_hash, created_at_ms);
+             CREATE INDEX registration_mail ON registration (mail_at_ms);
+             CREATE INDEX registration_age ON registration (expires_at_ms);
+             CREATE TABLE login_session (id ",
+            $bytes,
+            " PRIMARY KEY,
+                account ",
+            $bytes,
+            " NOT NULL REFERENCES account (id), created_at_ms BIGINT NOT NULL,
+                expires_at_ms BIGINT NOT NULL);
+             CREATE INDEX login_session_age ON login_session (expires_at_ms);
+             CREATE TABLE used_challenge (id ",
+            $bytes,
+            " PRIMARY KEY, expires_at_ms BIGINT NOT NULL);
+             CREATE INDEX used_challenge_age ON used_challenge (expires_at_ms);
+             CREATE TABLE verification_case (id ",
+            $text,
+            " PRIMARY KEY,
+                account ",
+            $bytes,
+            " NOT NULL REFERENCES account (id), level BIGINT NOT NULL,
+                provider TEXT NOT NULL, status TEXT NOT NULL, opened_at_ms BIGINT NOT NULL,
+                decided_at_ms BIGINT);
+             CREATE INDEX verification_case_open ON verification_case (status, opened_at_ms);
+             CREATE INDEX verification_case_account ON verification_case (account);"
+        )
+    };
+}
+
+const IDENTITY_ON_SQLITE: &str = identity!("BLOB", "TEXT");
+const IDENTITY_ON_POSTGRES: &str = identity!("BYTEA", "TEXT COLLATE \"C\"");
 
 #[cfg(test)]
 mod tests {

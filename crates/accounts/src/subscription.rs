@@ -24,6 +24,31 @@ pub struct Allowance {
     pub standings: Vec<(Dimension, Standing)>,
 }
 
+impl Allowance {
+    /// The same on another plan; its own limits stay.
+    #[must_use]
+    pub fn on_plan(&self, plan: PlanVersion) -> Self {
+        let mut limits = plan.limits;
+        for dimension in &self.own {
+            limits.set(*dimension, self.limits.get(*dimension));
+        }
+        Self { plan: Some(plan), limits, ..self.clone() }
+    }
+
+    /// The same with other limits, after `changes` of its own ones.
+    #[must_use]
+    pub fn with_own(&self, limits: LimitSet, changes: &[(Dimension, LimitChange)]) -> Self {
+        let mut own = self.own.clone();
+        for (dimension, change) in changes {
+            own.retain(|known| known != dimension);
+            if !matches!(change, LimitChange::Plan) {
+                own.push(*dimension);
+            }
+        }
+        Self { limits, own, ..self.clone() }
+    }
+}
+
 /// An owner's own limits: `None` lifts the plan's.
 type OwnLimits = Vec<(Dimension, Option<Limit>)>;
 
@@ -108,8 +133,7 @@ impl Accounts {
         const NAME: &str = "UPDATE account SET plan = $2 WHERE id = $1";
         let (name, now_ms) = (Arc::<str>::from(plan), self.now_ms());
         let plan = self
-            .db()
-            .write::<_, AccountsError, _>(move |tx| {
+            .write(move |tx| {
                 let name = Arc::clone(&name);
                 Box::pin(async move {
                     let plan = match version {
@@ -155,8 +179,7 @@ impl Accounts {
         let shared = Arc::new((owner.clone(), changes.to_vec()));
         let month = Month::of(self.now_ms());
         let limits = self
-            .db()
-            .write::<_, AccountsError, _>(move |tx| {
+            .write(move |tx| {
                 let (shared, count) = (Arc::clone(&shared), Arc::clone(&count));
                 Box::pin(async move {
                     let (owner, changes) = &*shared;

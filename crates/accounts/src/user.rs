@@ -6,7 +6,7 @@ use std::time::Duration;
 use datamesh_db::{Row, Tx, Value};
 use datamesh_types::{AccountId, DomainId};
 
-use crate::{Accounts, AccountsError, Keyring, subscription};
+use crate::{AccountStatus, Accounts, AccountsError, Keyring, subscription};
 
 /// How long a gateway believes what an account is called.
 const NAMED_FOR: Duration = Duration::from_mins(1);
@@ -24,14 +24,30 @@ pub struct User {
     pub name: String,
     /// Its plan.
     pub plan: String,
+    /// Its state.
+    pub status: AccountStatus,
     /// When it was created, milliseconds since 1970.
     pub created_at_ms: u64,
 }
 
-struct NewUser {
-    user: User,
-    email_hash: Vec<u8>,
-    email_sealed: Vec<u8>,
+/// An account to insert.
+pub(crate) struct NewUser {
+    pub user: User,
+    pub email_hash: Vec<u8>,
+    pub email_sealed: Vec<u8>,
+}
+
+/// The address without what surrounds it, if it looks like one.
+///
+/// # Errors
+/// [`AccountsError::InvalidEmail`].
+pub(crate) fn plausible_email(email: &str) -> Result<&str, AccountsError> {
+    let email = email.trim();
+    let parts = email.rsplit_once('@');
+    let plausible = parts.is_some_and(|(local, host)| !local.is_empty() && !host.is_empty())
+        && email.len() <= 254
+        && !email.chars().any(|character| character.is_whitespace() || character.is_control());
+    if plausible { Ok(email) } else { Err(AccountsError::InvalidEmail { email: email.to_owned() }) }
 }
 
 impl Accounts {
@@ -41,32 +57,38 @@ impl Accounts {
     /// [`AccountsError::UnknownPlan`];
     /// [`AccountsError::EmailTaken`]: addresses are unique whatever their case.
     pub async fn create_user(&self, email: &str, name: &str, plan: &str) -> Result<User, AccountsError> {
-        let email = email.trim();
-        let parts = email.rsplit_once('@');
-        let plausible = parts.is_some_and(|(local, host)| !local.is_empty() && !host.is_empty())
-            && email.len() <= 254
-            && !email.chars().any(|character| character.is_whitespace() || character.is_control());
-        if !plausible {
-            return Err(AccountsError::InvalidEmail { email: email.to_owned() });
+        let new = Arc::new(self.new_user(plausible_email(email)?, name, plan).await?);
+        let user = new.user.clone();
+        if let Some(act) = self.act() {
+            act.set_target(format!("user:{}", user.id));
         }
+        self.write(move |tx| {
+            let new = Arc::clone(&new);
+            Box::pin(async move { insert(tx, &new).await })
+        })
+        .await?;
+        Ok(user)
+    }
+
+    /// An active account that is not there yet.
+    pub(crate) async fn new_user(
+        &self,
+        email: &str,
+        name: &str,
+        plan: &str,
+    ) -> Result<NewUser, AccountsError> {
         let user = User {
             id: AccountId::random(),
             domain: DomainId::random(),
             email: email.to_owned(),
             name: name.to_owned(),
             plan: plan.to_owned(),
+            status: AccountStatus::Active,
             created_at_ms: self.now_ms(),
         };
         let email_hash = self.keyring().email_hash(email).await?;
         let email_sealed = self.keyring().kek().seal(&email_name(user.id), email.as_bytes())?;
-        let new = Arc::new(NewUser { user: user.clone(), email_hash, email_sealed });
-        self.db()
-            .write(move |tx| {
-                let new = Arc::clone(&new);
-                Box::pin(async move { insert(tx, &new).await })
-            })
-            .await?;
-        Ok(user)
+        Ok(NewUser { user, email_hash, email_sealed })
     }
 
     /// Up to `limit` accounts with ids after `after`, in the order of their ids.
@@ -75,7 +97,7 @@ impl Accounts {
         after: Option<AccountId>,
         limit: usize,
     ) -> Result<Vec<User>, AccountsError> {
-        const LIST: &str = "SELECT id, domain, email, name, plan, created_at_ms FROM account
+        const LIST: &str = "SELECT id, domain, email, name, plan, created_at_ms, status FROM account
             WHERE id > $1 ORDER BY id LIMIT $2";
         let after = after.map_or_else(Vec::new, |after| after.0.to_vec());
         let rows: Vec<Row> = self
@@ -90,14 +112,15 @@ impl Accounts {
 
     /// The account with this id.
     pub async fn user(&self, account: AccountId) -> Result<Option<User>, AccountsError> {
-        const BY_ID: &str = "SELECT id, domain, email, name, plan, created_at_ms FROM account WHERE id = $1";
+        const BY_ID: &str =
+            "SELECT id, domain, email, name, plan, created_at_ms, status FROM account WHERE id = $1";
         self.one_user(BY_ID, account.into()).await
     }
 
     /// The account with this e-mail address, or with this id in hexadecimal digits.
     pub async fn find_user(&self, email_or_id: &str) -> Result<Option<User>, AccountsError> {
         const BY_EMAIL: &str =
-            "SELECT id, domain, email, name, plan, created_at_ms FROM account WHERE email_hash = $1";
+            "SELECT id, domain, email, name, plan, created_at_ms, status FROM account WHERE email_hash = $1";
         if let Ok(account) = email_or_id.parse::<AccountId>() {
             return self.user(account).await;
         }
@@ -149,6 +172,7 @@ impl Accounts {
             name: row.text(3)?.to_owned(),
             plan: row.text(4)?.to_owned(),
             created_at_ms: row.uint(5)?,
+            status: row.text(6)?.parse()?,
         })
     }
 }
@@ -164,9 +188,14 @@ fn open_email(keyring: &Keyring, account: AccountId, sealed: &[u8]) -> Result<St
     String::from_utf8(text.to_vec()).map_err(|_| AccountsError::Damaged { name })
 }
 
-async fn insert(tx: &mut Tx, new: &NewUser) -> Result<(), AccountsError> {
-    const INSERT: &str = "INSERT INTO account (id, domain, email_hash, email, name, plan, created_at_ms)
-        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (email_hash) DO NOTHING";
+/// Inserts an account and its subscription.
+///
+/// # Errors
+/// [`AccountsError::EmailTaken`], [`AccountsError::UnknownPlan`].
+pub(crate) async fn insert(tx: &mut Tx, new: &NewUser) -> Result<(), AccountsError> {
+    const INSERT: &str =
+        "INSERT INTO account (id, domain, email_hash, email, name, plan, created_at_ms, status)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (email_hash) DO NOTHING";
     let user = &new.user;
     let params = [
         user.id.into(),
@@ -176,6 +205,7 @@ async fn insert(tx: &mut Tx, new: &NewUser) -> Result<(), AccountsError> {
         (&user.name).into(),
         (&user.plan).into(),
         user.created_at_ms.into(),
+        user.status.name().into(),
     ];
     if tx.execute(INSERT, &params).await? == 0 {
         return Err(AccountsError::EmailTaken);

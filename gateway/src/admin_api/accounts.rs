@@ -9,12 +9,14 @@ use datamesh_accounts::{
     LimitChange, Owner, User,
 };
 use datamesh_catalog::Catalog;
+use datamesh_types::TimeSpan;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::error::parse;
+use super::guard::Acting;
+use super::preview::changes as changes_of;
+use super::time::time_text;
 use super::{AdminState, ApiError};
 
 /// Users per step of a listing.
@@ -60,7 +62,7 @@ pub(super) struct CreateUser {
 
 /// Makes an account with a first key.
 pub(super) async fn create_user(
-    State(state): State<AdminState>,
+    Acting(state): Acting,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let request: CreateUser = parse(&body)?;
@@ -99,7 +101,7 @@ pub(super) struct SetLimits {
 
 /// Sets the limits that the body names; the others stay.
 pub(super) async fn set_limits(
-    State(state): State<AdminState>,
+    Acting(state): Acting,
     Path(user): Path<String>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
@@ -110,7 +112,16 @@ pub(super) async fn set_limits(
         .into_iter()
         .filter_map(|(dimension, limit)| Some((dimension, LimitChange::Limit(Limit::enforced(limit?)))))
         .collect();
-    state.accounts.change_limits(&Owner::Account(user.id), &changes, Catalog::stored_count()).await?;
+    let before = state.accounts.usage(user.id).await?;
+    let limits =
+        state.accounts.change_limits(&Owner::Account(user.id), &changes, Catalog::stored_count()).await?;
+    if state.accounts.is_preview() {
+        let maximum = |dimension| limits.get(dimension).map(|limit| limit.maximum);
+        let mut after = before;
+        after.bytes.limit = maximum(Dimension::Bytes);
+        after.objects.limit = maximum(Dimension::Objects);
+        return Ok(changes_of(&describe(&user, Some(&before)), &describe(&user, Some(&after))));
+    }
     tracing::info!(account = %user.id, ?changes, "an operator set limits");
     let usage = state.accounts.usage(user.id).await?;
     Ok(Json(describe(&user, Some(&usage))))
@@ -136,7 +147,7 @@ pub(super) struct SetPolicy {
 
 /// Makes a key, or imports the one in the body.
 pub(super) async fn create_key(
-    State(state): State<AdminState>,
+    Acting(state): Acting,
     Path(user): Path<String>,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
@@ -167,7 +178,7 @@ pub(super) async fn list_keys(
 
 /// Replaces or removes the policy of a key.
 pub(super) async fn set_key_policy(
-    State(state): State<AdminState>,
+    Acting(state): Acting,
     Path(access_key_id): Path<String>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
@@ -179,8 +190,27 @@ pub(super) async fn set_key_policy(
     Ok(Json(json!({ "access_key_id": access_key_id, "limited": limited })))
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RotateKey {
+    /// How long the old key works beside the new one.
+    overlap: TimeSpan,
+}
+
+/// Replaces a key by a new one.
+pub(super) async fn rotate_key(
+    Acting(state): Acting,
+    Path(access_key_id): Path<String>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let request: RotateKey = parse(&body)?;
+    let key = state.accounts.rotate_key(&access_key_id, request.overlap.duration()).await?;
+    tracing::info!(%access_key_id, new = %key.access_key_id, "an operator rotated an access key");
+    Ok((StatusCode::CREATED, Json(new_key(&key))))
+}
+
 pub(super) async fn revoke_key(
-    State(state): State<AdminState>,
+    Acting(state): Acting,
     Path(access_key_id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     state.accounts.revoke_key(&access_key_id).await?;
@@ -200,6 +230,7 @@ fn describe(user: &User, usage: Option<&AccountUsage>) -> Value {
         "email": user.email,
         "name": user.name,
         "plan": user.plan,
+        "status": user.status,
         "created": time_text(user.created_at_ms),
     });
     if let Some(usage) = usage {
@@ -213,7 +244,7 @@ fn describe(user: &User, usage: Option<&AccountUsage>) -> Value {
     described
 }
 
-fn new_key(key: &AccessKey) -> Value {
+pub(crate) fn new_key(key: &AccessKey) -> Value {
     json!({
         "user_id": key.account,
         "access_key_id": key.access_key_id,
@@ -221,9 +252,10 @@ fn new_key(key: &AccessKey) -> Value {
     })
 }
 
-fn known_key(key: &AccessKeyInfo) -> Value {
+pub(crate) fn known_key(key: &AccessKeyInfo) -> Value {
     let status = match key.status {
         KeyStatus::Active => "active",
+        KeyStatus::Rotating => "rotating",
         KeyStatus::Revoked => "revoked",
     };
     let policy = key.policy.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
@@ -231,6 +263,7 @@ fn known_key(key: &AccessKeyInfo) -> Value {
         "access_key_id": key.access_key_id,
         "status": status,
         "created": time_text(key.created_at_ms),
+        "expires": key.expires_at_ms.and_then(time_text),
         "limited": policy.is_some(),
         "policy": policy,
     })
@@ -242,8 +275,4 @@ fn merge(mut one: Value, other: Value) -> Value {
         one.extend(other);
     }
     one
-}
-
-pub(super) fn time_text(ms: u64) -> Option<String> {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()?.format(&Rfc3339).ok()
 }

@@ -1,4 +1,6 @@
-//! Errors of the admin interface: `{"error": {"code": ..., "message": ...}}`.
+//! Errors of the REST interfaces: `{"error": {"code": ..., "message": ...}}`.
+
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::Query;
@@ -17,6 +19,24 @@ pub enum ApiError {
     /// The token is missing or wrong.
     #[error("the bearer token is missing or wrong")]
     Unauthorized,
+    /// Who somebody is was not proven.
+    #[error("{message}")]
+    Unproven {
+        /// What is missing.
+        message: String,
+    },
+    /// Somebody asks too often.
+    #[error("too many requests: try again in {} s", retry_after.as_secs() + 1)]
+    TooMany {
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
+    /// The token's role does not allow it.
+    #[error("the token's role does not allow this")]
+    Forbidden,
+    /// The body is too large.
+    #[error("the body is too large: expected at most {} bytes", super::BODY_LEN_MAX)]
+    TooLarge,
     /// The request makes no sense.
     #[error("{message}")]
     Invalid {
@@ -55,6 +75,10 @@ impl ApiError {
     fn status(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Self::Unproven { .. } => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid"),
             Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
@@ -67,7 +91,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         if let Self::Internal { source } = &self {
-            tracing::error!(error = %datamesh_node::one_line(source.as_ref()), "an admin request failed");
+            tracing::error!(error = %datamesh_node::one_line(source.as_ref()), "a request failed");
         }
         let (status, code) = self.status();
         let body = Json(json!({ "error": { "code": code, "message": self.to_string() } }));
@@ -75,6 +99,10 @@ impl IntoResponse for ApiError {
         if status == StatusCode::UNAUTHORIZED {
             let challenge = axum::http::HeaderValue::from_static("Bearer");
             response.headers_mut().insert(axum::http::header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Self::TooMany { retry_after } = &self {
+            let seconds = axum::http::HeaderValue::from(retry_after.as_secs() + 1);
+            response.headers_mut().insert(axum::http::header::RETRY_AFTER, seconds);
         }
         response
     }
@@ -104,12 +132,12 @@ impl From<ClusterError> for ApiError {
 }
 
 /// The answer to a path that doesn't exist.
-pub(super) async fn not_found() -> ApiError {
+pub(crate) async fn not_found() -> ApiError {
     ApiError::NotFound { message: "there is no such path".to_owned() }
 }
 
 /// The answer to a path that doesn't have this method.
-pub(super) async fn method_not_allowed() -> ApiError {
+pub(crate) async fn method_not_allowed() -> ApiError {
     ApiError::MethodNotAllowed
 }
 
@@ -120,7 +148,7 @@ pub(super) fn parse_query<T: serde::de::DeserializeOwned>(uri: &Uri) -> Result<T
 }
 
 /// Reads a JSON body. An empty one stands for `{}`.
-pub(super) fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let body = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(|error| ApiError::Invalid { message: error.to_string() })
 }

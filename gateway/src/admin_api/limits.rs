@@ -10,8 +10,11 @@ use datamesh_catalog::Catalog;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::accounts::{find, time_text};
+use super::accounts::find;
 use super::error::parse;
+use super::guard::Acting;
+use super::preview::changes;
+use super::time::time_text;
 use super::{AdminState, ApiError};
 
 /// Events in an answer.
@@ -30,12 +33,18 @@ pub(super) struct ApplyPlans {
 }
 
 /// Makes new versions of the plans that a file changes.
-pub(super) async fn apply_plans(
-    State(state): State<AdminState>,
-    body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn apply_plans(Acting(state): Acting, body: Bytes) -> Result<Json<Value>, ApiError> {
     let request: ApplyPlans = parse(&body)?;
+    let before = state.accounts.plans().await?;
     let applied = state.accounts.apply_plans(&PlanFile::parse(&request.plans)?).await?;
+    if state.accounts.is_preview() {
+        let newest = |name: &str| before.iter().rev().find(|plan| plan.name == name);
+        let named =
+            |name: &str, plan: Option<&PlanVersion>| (name.to_owned(), plan.map_or(Value::Null, content));
+        let old = applied.iter().map(|applied| named(&applied.plan.name, newest(&applied.plan.name)));
+        let new = applied.iter().map(|applied| named(&applied.plan.name, Some(&applied.plan)));
+        return Ok(changes(&Value::Object(old.collect()), &Value::Object(new.collect())));
+    }
     let describe = |applied: &datamesh_accounts::AppliedPlan| {
         let mut described = plan(&applied.plan);
         described["new"] = applied.is_new.into();
@@ -57,13 +66,17 @@ pub(super) struct Subscribe {
 
 /// Moves an account to a version of a plan.
 pub(super) async fn subscribe(
-    State(state): State<AdminState>,
+    Acting(state): Acting,
     Path(user): Path<String>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
     let request: Subscribe = parse(&body)?;
     let user = find(&state.accounts, &user).await?;
+    let before = state.accounts.allowance(&Owner::Account(user.id)).await?;
     let plan = state.accounts.subscribe(user.id, &request.plan, request.version).await?;
+    if state.accounts.is_preview() {
+        return Ok(changes(&describe(&before), &describe(&before.on_plan(plan))));
+    }
     tracing::info!(account = %user.id, plan = plan.name, version = plan.version, "an operator changed a plan");
     Ok(Json(json!({ "user_id": user.id, "plan": plan.name, "version": plan.version })))
 }
@@ -87,12 +100,16 @@ impl ChangeLimits {
 }
 
 async fn change(state: &AdminState, owner: &Owner, body: &[u8]) -> Result<Json<Value>, ApiError> {
-    let changes = parse::<ChangeLimits>(body)?.read()?;
-    if changes.is_empty() {
+    let changed = parse::<ChangeLimits>(body)?.read()?;
+    if changed.is_empty() {
         return Err(ApiError::Invalid { message: "limits: expected at least one".to_owned() });
     }
-    state.accounts.change_limits(owner, &changes, Catalog::stored_count()).await?;
-    tracing::info!(%owner, ?changes, "an operator changed limits");
+    let before = state.accounts.allowance(owner).await?;
+    let limits = state.accounts.change_limits(owner, &changed, Catalog::stored_count()).await?;
+    if state.accounts.is_preview() {
+        return Ok(changes(&describe(&before), &describe(&before.with_own(limits, &changed))));
+    }
+    tracing::info!(%owner, ?changed, "an operator changed limits");
     show(state, owner).await
 }
 
@@ -111,7 +128,7 @@ pub(super) async fn show_account(
 }
 
 pub(super) async fn change_account(
-    State(state): State<AdminState>,
+    Acting(state): Acting,
     Path(user): Path<String>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
@@ -128,7 +145,7 @@ pub(super) async fn show_bucket(
 }
 
 pub(super) async fn change_bucket(
-    State(state): State<AdminState>,
+    Acting(state): Acting,
     Path((user, bucket)): Path<(String, String)>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
@@ -145,7 +162,7 @@ pub(super) async fn show_key(
 }
 
 pub(super) async fn change_key(
-    State(state): State<AdminState>,
+    Acting(state): Acting,
     Path((user, key)): Path<(String, String)>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
@@ -178,7 +195,7 @@ pub(super) struct Reconcile {
 }
 
 /// Compares recorded usage with what is stored.
-pub(super) async fn reconcile(State(state): State<AdminState>, body: Bytes) -> Result<Json<Value>, ApiError> {
+pub(super) async fn reconcile(Acting(state): Acting, body: Bytes) -> Result<Json<Value>, ApiError> {
     let request: Reconcile = parse(&body)?;
     let count = Catalog::stored_count();
     let found: Reconciliation = if request.mend {
@@ -208,6 +225,11 @@ async fn key_of(state: &AdminState, user: &User, id: &str) -> Result<Owner, ApiE
         return Ok(Owner::Key(id.into()));
     }
     Err(ApiError::NotFound { message: format!("the account has no access key {id:?}") })
+}
+
+/// What a plan says, without when it began to.
+fn content(plan: &PlanVersion) -> Value {
+    json!({ "version": plan.version, "limits": plan.limits })
 }
 
 fn plan(plan: &PlanVersion) -> Value {

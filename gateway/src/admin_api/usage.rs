@@ -12,8 +12,9 @@ use datamesh_types::AccountId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::accounts::{find, time_text};
+use super::accounts::find;
 use super::error::{parse, parse_query};
+use super::time::time_text;
 use super::{AdminState, ApiError};
 use crate::s3::now_ms;
 

@@ -47,6 +47,9 @@ pub struct Arguments {
     /// Where buckets are served as web sites, as BUCKET.localhost or by the host's name. Default: nowhere.
     #[arg(long)]
     website_listen: Option<SocketAddr>,
+    /// Where people register and log in; port 0 takes a free one, which is printed.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    accounts_listen: SocketAddr,
     /// How many storage nodes. Default: as many as the data folder has, else 8.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=255))]
     nodes: Option<u16>,
@@ -104,6 +107,9 @@ async fn serve(
     if let Some(endpoint) = instance.website_endpoint() {
         println!("web sites on {endpoint}");
     }
+    if let Some(endpoint) = instance.accounts_endpoint() {
+        println!("accounts on {endpoint}, letters in {}", data_dir.join("mail").display());
+    }
     println!("source {}", file.display());
     println!("ready");
     terminated.await;
@@ -117,6 +123,7 @@ fn gateway_config(arguments: &Arguments, network: &DevNetwork) -> GatewayConfig 
     config.s3.listen = arguments.listen;
     config.s3.domains = vec!["localhost".to_owned()];
     config.admin.listen = arguments.admin_listen;
+    config.registration.listen = Some(arguments.accounts_listen);
     config.database.url.clone_from(&arguments.database);
     config.cluster.profile = arguments.profile;
     config.s3.signature_v2 = arguments.signature_v2;

@@ -12,6 +12,9 @@ pub async fn run(config: &GatewayConfig) -> Result<(), StartError> {
     let terminated = until_terminated()?;
     let instance = Instance::start(config).await?;
     println!("S3 on {}, admin on {}", instance.s3_endpoint(), instance.admin_endpoint());
+    if let Some(endpoint) = instance.accounts_endpoint() {
+        println!("accounts on {endpoint}");
+    }
     println!("ready");
     terminated.await;
     tracing::info!("draining");

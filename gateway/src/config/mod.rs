@@ -3,7 +3,9 @@
 //! Every default is in this file or, for `[cluster]`, in [`ClusterConfig::default`]. Secrets are in files of their
 //! own. A relative path is relative to the working directory.
 
+mod admin;
 mod backends;
+mod registration;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,7 +19,9 @@ use crate::events::Network;
 use crate::http::HttpConfig;
 use crate::ingest::IngestConfig;
 
+pub use admin::{AdminSection, TokenSection};
 pub use backends::{BackendSection, StorageSection};
+pub use registration::{MailSection, RegistrationSection, SmtpSecurity};
 
 /// What `datamesh-gateway serve --config F` reads.
 #[derive(Debug, Clone, Deserialize)]
@@ -43,6 +47,12 @@ pub struct GatewayConfig {
     /// Plans and limits. Default: as [`AccountsSection::default`].
     #[serde(default)]
     pub accounts: AccountsSection,
+    /// People who register by themselves. Default: as [`RegistrationSection::default`].
+    #[serde(default)]
+    pub registration: RegistrationSection,
+    /// Letters to them. Default: as [`MailSection::default`].
+    #[serde(default)]
+    pub mail: MailSection,
     /// The mesh; needed when a backend is of type `mesh`. Default: none.
     pub mesh: Option<MeshSection>,
     /// Placement, reads and repair on the mesh.
@@ -144,20 +154,6 @@ impl S3Section {
             body_idle_timeout: self.body_idle_timeout.duration(),
             drain_timeout: self.drain_timeout.duration(),
         }
-    }
-}
-
-/// `[admin]`: REST, /metrics, /healthz, /readyz.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AdminSection {
-    /// Where to listen. It speaks plain HTTP: keep it on a private address. Default: 127.0.0.1:9001.
-    pub listen: SocketAddr,
-}
-
-impl Default for AdminSection {
-    fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9001)) }
     }
 }
 
@@ -318,6 +314,8 @@ impl GatewayConfig {
             database: DatabaseSection::default(),
             keys: KeysSection::default(),
             accounts: AccountsSection::default(),
+            registration: RegistrationSection::default(),
+            mail: MailSection::default(),
             mesh: None,
             cluster: ClusterConfig::default(),
             storage: StorageSection::default(),
@@ -358,6 +356,8 @@ impl GatewayConfig {
                 "at least 1, and in_flight_total of at most 64 GiB",
             ));
         }
+        self.admin.validate()?;
+        self.mail.validate()?;
         self.validate_jobs()?;
         self.storage.validate(self.mesh.is_some())?;
         self.mesh.as_ref().map_or(Ok(()), MeshSection::validate)
@@ -389,6 +389,11 @@ impl GatewayConfig {
     /// Where the key encryption key is kept.
     pub fn kek_file(&self) -> PathBuf {
         self.in_data_dir(self.keys.kek_file.as_deref(), "kek")
+    }
+
+    /// Where the newest head of the audit log that this gateway has signed is kept.
+    pub fn audit_head_file(&self) -> PathBuf {
+        self.kek_file().with_file_name("audit-head.json")
     }
 
     /// Where this gateway's identity in the mesh is kept.

@@ -1,13 +1,18 @@
 //! The files through which people and tools find a gateway: `admin.json` and `credentials.env`.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use datamesh_node::durable_file::{Readers, replace};
 use serde::{Deserialize, Serialize};
 
 use super::StartError;
-use crate::admin_api::AdminToken;
+use crate::admin_api::{AdminToken, Administrator};
+use crate::config::TokenSection;
+
+/// The shortest token that somebody may choose: a random one of 32 hexadecimal digits has 128 bits.
+const TOKEN_LEN_MIN: usize = 32;
 
 /// `admin.json`: where the admin listener is, and the token that opens it.
 #[derive(Serialize, Deserialize)]
@@ -32,6 +37,25 @@ pub(super) fn write_admin_access(data_dir: &Path, address: SocketAddr) -> Result
     let json = serde_json::to_vec_pretty(&access).expect("two texts are representable as JSON");
     replace(&path, &json, Readers::Owner).map_err(StartError::io("write", &path))?;
     Ok(access.token)
+}
+
+/// The administrators that the configuration names, with the tokens in their files.
+pub(super) fn administrators(tokens: &[TokenSection]) -> Result<Vec<Administrator>, StartError> {
+    let administrator = |section: &TokenSection| {
+        let path = &section.file;
+        let mode = std::fs::metadata(path).map_err(StartError::io("read", path))?.mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(StartError::TokenExposed { path: path.clone(), mode });
+        }
+        let text = std::fs::read_to_string(path).map_err(StartError::io("read", path))?;
+        let token = text.trim();
+        if token.len() < TOKEN_LEN_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(StartError::TokenWeak { path: path.clone(), expected: TOKEN_LEN_MIN });
+        }
+        let token = AdminToken::from(token.to_owned());
+        Ok(Administrator { name: section.name.clone(), role: section.role, token })
+    };
+    tokens.iter().map(administrator).collect()
 }
 
 /// What an S3 client needs to use an account.
@@ -89,6 +113,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::admin_api::Role;
 
     #[test]
     fn the_admin_token_outlives_a_restart_on_another_port() {
@@ -100,6 +125,28 @@ mod tests {
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         assert_eq!(json["endpoint"], "http://127.0.0.1:9002");
+    }
+
+    #[test]
+    fn tokens_are_read_from_private_files_and_must_be_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("alice.token");
+        let section = TokenSection { name: "alice".into(), role: Role::Auditor, file: file.clone() };
+        let read = |text: &str, mode: u32| {
+            std::fs::write(&file, text).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            administrators(std::slice::from_ref(&section))
+        };
+        let good = "0123456789abcdef0123456789abcdef";
+        let alice = read(&format!("{good}\n"), 0o600).unwrap().remove(0);
+        assert!(alice.token.matches(good.as_bytes()));
+        assert_eq!((alice.name.as_str(), alice.role), ("alice", Role::Auditor));
+        assert!(matches!(read(good, 0o640), Err(StartError::TokenExposed { .. })));
+        for weak in ["", &good[1..], "0123456789abcdef 0123456789abcdef"] {
+            assert!(matches!(read(weak, 0o600), Err(StartError::TokenWeak { .. })), "{weak:?}");
+        }
+        std::fs::remove_file(&file).unwrap();
+        assert!(matches!(administrators(&[section]), Err(StartError::Io { .. })));
     }
 
     #[test]

@@ -48,6 +48,22 @@ pub enum StartError {
         /// What the parser said.
         source: serde_json::Error,
     },
+    /// Others than its owner may read an administrator's token.
+    #[error("{} has mode {mode:04o}: others may read the token; expected 0600 (chmod 600 {})", path.display(), path.display())]
+    TokenExposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// An administrator's token is too easy to guess.
+    #[error("{} is no good token: expected at least {expected} printable characters without spaces", path.display())]
+    TokenWeak {
+        /// The file.
+        path: PathBuf,
+        /// The least length.
+        expected: usize,
+    },
     /// The database.
     #[error(transparent)]
     Db(#[from] DbError),

@@ -22,13 +22,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access_log::AccessLog;
+use crate::account_api::AccountService;
 use crate::adapters::CatalogDirectory;
-use crate::admin_api::{self, AdminState, Metrics};
+use crate::admin_api::{self, AdminState, Administrator, Metrics};
 use crate::config::GatewayConfig;
 use crate::events::{AddressPolicy, Webhooks};
 use crate::http;
 use crate::ingest::Ingest;
 use crate::jobs::Jobs;
+use crate::mail::{Mailer, Postman};
 use crate::request_metrics::RequestMetrics;
 use crate::retrieve::{Retrieve, RetrieveConfig};
 use crate::s3::{ConfigCache, S3Gateway, ServiceConfig, service};
@@ -49,6 +51,7 @@ pub struct Instance {
     s3_address: SocketAddr,
     website_address: Option<SocketAddr>,
     admin_address: SocketAddr,
+    accounts_address: Option<SocketAddr>,
     tls: bool,
     accounts: Accounts,
     mesh: Option<MeshHandle>,
@@ -65,6 +68,7 @@ pub struct Instance {
 struct Listeners {
     s3: http::Server,
     website: Option<http::Server>,
+    people: Option<http::Server>,
     admin: TcpListener,
 }
 
@@ -114,12 +118,21 @@ impl Instance {
         let s3_address = listeners.s3.local_addr().map_err(StartError::io("inspect", "the S3 listener"))?;
         let admin_address =
             listeners.admin.local_addr().map_err(StartError::io("inspect", "the admin listener"))?;
-        let token = access::write_admin_access(&config.data_dir, admin_address)?;
-        let state = AdminState { token, catalog, accounts: accounts.clone(), holdings, jobs, metrics };
+        let operator = Administrator::operator(access::write_admin_access(&config.data_dir, admin_address)?);
+        let administrators =
+            [operator].into_iter().chain(access::administrators(&config.admin.tokens)?).collect();
+        let state =
+            AdminState { administrators, catalog, accounts: accounts.clone(), holdings, jobs, metrics };
         tasks.spawn(admin_api::serve(listeners.admin, state, stop.clone()));
         let interval = config.jobs.access_log_interval.duration();
         tasks.spawn(access_log.run(gateway.clone(), interval, stop.clone()));
         tasks.spawn(gateway.request_metrics.clone().run(gateway.catalog.clone(), stop.clone()));
+        let accounts_address = listeners.people.as_ref().map(http::Server::local_addr).transpose();
+        let accounts_address =
+            accounts_address.map_err(StartError::io("inspect", "the listener for people"))?;
+        if let Some(listener) = listeners.people {
+            serve_people(config, &accounts, listener, &stop, &tasks)?;
+        }
         let (stop_s3, s3_tasks) = (CancellationToken::new(), TaskTracker::new());
         serve_objects(config, gateway, listeners.s3, listeners.website, &stop_s3, &s3_tasks);
         let tls = config.s3.tls_certificate.is_some();
@@ -128,6 +141,7 @@ impl Instance {
             s3_address,
             website_address,
             admin_address,
+            accounts_address,
             tls,
             accounts,
             mesh,
@@ -154,6 +168,12 @@ impl Instance {
     /// The admin endpoint, as a client on this machine reaches it.
     pub fn admin_endpoint(&self) -> String {
         format!("http://{}", reachable(self.admin_address))
+    }
+
+    /// Where people register and log in, as a client on this machine reaches it.
+    pub fn accounts_endpoint(&self) -> Option<String> {
+        let scheme = if self.tls { "https" } else { "http" };
+        self.accounts_address.map(|address| format!("{scheme}://{}", reachable(address)))
     }
 
     /// Its accounts.
@@ -189,17 +209,20 @@ async fn bind(config: &GatewayConfig) -> Result<Listeners, StartError> {
         _ => None,
     };
     let failed = |listener, address| move |source| StartError::Listen { listener, address, source };
-    let website = match config.website.listen {
-        None => None,
+    let optional = async |listener, address| match address {
+        None => Ok(None),
         Some(address) => {
             let bound = http::Server::bind(address, tls.clone(), config.s3.http()).await;
-            Some(bound.map_err(failed("website", address))?)
+            bound.map(Some).map_err(failed(listener, address))
         }
     };
-    let s3 = http::Server::bind(config.s3.listen, tls, config.s3.http()).await;
+    let website = optional("website", config.website.listen).await?;
+    let people = optional("accounts", config.registration.listen).await?;
+    let s3 = http::Server::bind(config.s3.listen, tls.clone(), config.s3.http()).await;
     let admin = TcpListener::bind(config.admin.listen).await;
     Ok(Listeners {
         website,
+        people,
         s3: s3.map_err(failed("S3", config.s3.listen))?,
         admin: admin.map_err(failed("admin", config.admin.listen))?,
     })
@@ -219,8 +242,13 @@ async fn open_database(config: &GatewayConfig) -> Result<Db, StartError> {
 
 async fn open_accounts(config: &GatewayConfig, db: Db, keyring: &Keyring) -> Result<Accounts, StartError> {
     let section = &config.accounts;
-    let limits = AccountsConfig { queue_time: section.queue_time.duration(), ..AccountsConfig::default() };
-    let accounts = Accounts::open(db, keyring.clone(), limits).await?;
+    let settings = AccountsConfig {
+        queue_time: section.queue_time.duration(),
+        audit_head_file: Some(config.audit_head_file()),
+        registration: config.registration.settings(),
+        ..AccountsConfig::default()
+    };
+    let accounts = Accounts::open(db, keyring.clone(), settings).await?;
     if let Some(file) = &section.plans_file {
         let text = std::fs::read_to_string(file).map_err(StartError::io("read", file))?;
         for applied in accounts.apply_plans(&PlanFile::parse(&text)?).await? {
@@ -240,6 +268,22 @@ fn open_webhooks(config: &GatewayConfig) -> Result<Webhooks, StartError> {
     let policy = AddressPolicy { allowed: config.events.allowed_networks.clone() };
     Webhooks::new(policy)
         .map_err(|source| StartError::Process { what: "the sender of messages", source: Box::new(source) })
+}
+
+/// Serves people, and sends their letters, until `stop`.
+fn serve_people(
+    config: &GatewayConfig,
+    accounts: &Accounts,
+    listener: http::Server,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<(), StartError> {
+    let mailer = Mailer::open(&config.mail, &config.data_dir.join("mail"))
+        .map_err(|source| StartError::Process { what: "mail", source: Box::new(source) })?;
+    tasks.spawn(Postman::new(accounts.clone(), mailer).run(stop.clone()));
+    let service = AccountService::new(accounts.clone(), config.registration.limiter());
+    tasks.spawn(listener.run(service, stop.clone()));
+    Ok(())
 }
 
 /// Serves S3, and websites if there is a listener for them, until `stop`.

@@ -1,5 +1,5 @@
 //! Expiry: uploads that nobody completed, completed ones that need no longer be remembered, reservations whose
-//! gateway died.
+//! gateway died, answers to requests that are no longer repeated.
 
 use super::{JobError, Jobs, now_ms};
 
@@ -31,6 +31,7 @@ impl Jobs {
             tracing::info!(expired, "expired uploads");
         }
         self.inner.accounts.expire_reservations().await?;
+        self.inner.accounts.forget_answers().await?;
         Ok(())
     }
 }

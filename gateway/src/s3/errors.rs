@@ -245,7 +245,8 @@ pub(super) fn accounts(error: AccountsError) -> S3Error {
         | AccountsError::InvalidAccessKeyId
         | AccountsError::InvalidSecret
         | AccountsError::AccessKeyExists { .. }
-        | AccountsError::NoSuchAccessKey { .. }) => internal(error),
+        | AccountsError::NoSuchAccessKey { .. }
+        | AccountsError::AuditFile { .. }) => internal(error),
     }
 }
 

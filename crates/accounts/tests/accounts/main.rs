@@ -15,6 +15,8 @@ use datamesh_testkit::for_each_engine;
 use tempfile::TempDir;
 
 mod admissions;
+mod audit;
+mod identity;
 mod keys;
 mod limits;
 mod metering;
@@ -71,7 +73,12 @@ impl Fixture {
     /// One more gateway.
     async fn gateway(&self) -> Accounts {
         let clock: Arc<dyn Clock> = self.clock.clone();
-        let config = AccountsConfig { clock, queue_time: Duration::ZERO, ..AccountsConfig::default() };
+        let config = AccountsConfig {
+            clock,
+            queue_time: Duration::ZERO,
+            audit_head_file: Some(self.folder.path().join("audit-head.json")),
+            ..AccountsConfig::default()
+        };
         Accounts::open(self.db.clone(), self.keyring().await.unwrap(), config).await.unwrap()
     }
 

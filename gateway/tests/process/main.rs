@@ -13,6 +13,9 @@ use std::sync::OnceLock;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+mod accounts;
+mod audit;
+
 const GATEWAY: &str = env!("CARGO_BIN_EXE_datamesh-gateway");
 
 /// `datamesh-admin` is another package's: `make test` builds it first; a test run on its own builds what is missing.
@@ -37,6 +40,8 @@ fn admin_binary() -> &'static Path {
 struct Gateway {
     child: Child,
     stdout: Option<BufReader<std::process::ChildStdout>>,
+    /// What it printed before it was ready.
+    said: Vec<String>,
 }
 
 impl Gateway {
@@ -49,7 +54,7 @@ impl Gateway {
             .spawn()
             .unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        Self { child, stdout: Some(stdout) }
+        Self { child, stdout: Some(stdout), said: Vec::new() }
     }
 
     fn dev(data_dir: &Path) -> Self {
@@ -67,6 +72,32 @@ impl Gateway {
         gateway
     }
 
+    /// One that `serve`s from a folder, without a mesh. `admin` goes into its `[admin]` section.
+    fn on_one_disk(data_dir: &Path, admin: &str) -> Self {
+        let text = format!(
+            r#"
+data_dir = "{0}"
+[s3]
+listen = "127.0.0.1:0"
+[storage.backends.disk]
+type = "local"
+dir = "{0}/disk"
+capacity = "1 GiB"
+[storage.classes]
+STANDARD = "disk"
+[admin]
+listen = "127.0.0.1:0"
+{admin}
+"#,
+            data_dir.display()
+        );
+        let file = data_dir.with_extension("toml");
+        fs::write(&file, text).unwrap();
+        let mut gateway = Self::spawn(&["serve", "--config", file.to_str().unwrap()]);
+        gateway.await_ready();
+        gateway
+    }
+
     fn await_ready(&mut self) {
         let lines = self.stdout.as_mut().unwrap().lines().map(Result::unwrap);
         let seen: Vec<_> = lines.take_while(|line| line != "ready").collect();
@@ -75,6 +106,7 @@ impl Gateway {
             self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
             panic!("the gateway ended before it was ready: {seen:?} {errors}");
         }
+        self.said = seen;
         // Somebody must go on reading, or it would block on a full pipe.
         let stderr = self.child.stderr.take().unwrap();
         std::thread::spawn(move || BufReader::new(stderr).lines().for_each(drop));
@@ -300,8 +332,8 @@ fn operators_administer_a_gateway_from_the_command_line() {
     let keys = admin_json(&data_dir, &["key", "list", user_id]);
     assert_eq!(keys["keys"].as_array().unwrap().len(), 2, "{keys}");
     assert!(!keys.to_string().contains("an-imported-secret"), "secrets are shown once");
-    admin_json(&data_dir, &["key", "revoke", "IMPORTEDKEY000000001"]);
-    let unknown = admin(&data_dir, &["key", "revoke", "NOSUCHKEY00000000000"]);
+    admin_json(&data_dir, &["key", "revoke", "IMPORTEDKEY000000001", "--yes"]);
+    let unknown = admin(&data_dir, &["key", "revoke", "NOSUCHKEY00000000000", "--yes"]);
     assert_eq!(unknown.status.code(), Some(2), "{unknown:?}");
 
     let limits = admin_json(&data_dir, &["user", "limits", user_id, "--bytes", "3 MiB", "--objects", "7"]);
@@ -342,7 +374,7 @@ fn operators_replace_the_key_encryption_key_while_the_gateway_runs() {
     let resealed = admin_json(&data_dir, &["kek", "rotate"])["resealed"].as_u64();
     assert_eq!(resealed, first["secrets"].as_u64());
     assert_eq!((&keys("sealing")[0]["id"], &keys("old")[0]["id"]), (&added, &first["id"]));
-    let retired = admin_json(&data_dir, &["kek", "retire"])["retired"].clone();
+    let retired = admin_json(&data_dir, &["kek", "retire", "--yes"])["retired"].clone();
     assert_eq!(retired, serde_json::json!([first["id"]]));
     assert_eq!(gateway.terminate(), Some(0));
 
@@ -485,26 +517,7 @@ fn a_wrong_configuration_is_exit_code_2() {
 fn a_gateway_without_a_mesh_serves_from_one_disk() {
     let temporary = TempDir::new().unwrap();
     let data_dir = temporary.path().join("data");
-    let file = temporary.path().join("gateway.toml");
-    let text = format!(
-        r#"
-data_dir = "{0}"
-[s3]
-listen = "127.0.0.1:0"
-[admin]
-listen = "127.0.0.1:0"
-[storage.backends.disk]
-type = "local"
-dir = "{0}/disk"
-capacity = "1 GiB"
-[storage.classes]
-STANDARD = "disk"
-"#,
-        data_dir.display()
-    );
-    fs::write(&file, text).unwrap();
-    let mut gateway = Gateway::spawn(&["serve", "--config", file.to_str().unwrap()]);
-    gateway.await_ready();
+    let gateway = Gateway::on_one_disk(&data_dir, "");
     let user = admin_json(&data_dir, &["user", "create", "a@example.org", "--plan", "free"]);
     assert!(user["access_key_id"].is_string());
     assert_eq!(admin(&data_dir, &["repair", "run"]).status.code(), Some(2), "there is no mesh to repair");

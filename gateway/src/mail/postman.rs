@@ -1,0 +1,89 @@
+//! Sends what is due, again and again until it is taken or too old. Any number of gateways may: each takes a letter for
+//! itself. Beside that, asks the verification provider, and forgets what is over.
+
+use std::time::Duration;
+
+use datamesh_accounts::{Accounts, AccountsError, RegistrationMail};
+use futures::{StreamExt, stream};
+use tokio_util::sync::CancellationToken;
+
+use super::{Letter, Mailer};
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LETTERS_AT_ONCE: usize = 8;
+/// Between a first failure and the next try; it doubles each time.
+const DELAY: Duration = Duration::from_secs(10);
+const DELAY_MAX: Duration = Duration::from_hours(1);
+/// Turns between looks at cases and at what is over.
+const UPKEEP_TURNS: u64 = 60;
+const CASES_AT_ONCE: usize = 100;
+
+/// Sends a gateway's letters.
+pub struct Postman {
+    accounts: Accounts,
+    mailer: Mailer,
+}
+
+impl Postman {
+    /// One that has not sent anything.
+    pub const fn new(accounts: Accounts, mailer: Mailer) -> Self {
+        Self { accounts, mailer }
+    }
+
+    /// Works until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let work = async {
+            for turn in 0_u64.. {
+                tokio::time::sleep(LOOK_EVERY).await;
+                if let Err(error) = self.deliver().await {
+                    tracing::warn!(error = %datamesh_node::one_line(&error), "letters could not be looked up");
+                }
+                if turn % UPKEEP_TURNS == 0 {
+                    self.upkeep().await;
+                }
+            }
+        };
+        stop.run_until_cancelled(work).await;
+    }
+
+    async fn deliver(&self) -> Result<(), AccountsError> {
+        loop {
+            let due = self.accounts.take_registration_mails(LETTERS_AT_ONCE).await?;
+            if due.is_empty() {
+                return Ok(());
+            }
+            let letters: Vec<_> = due.iter().map(|mail| self.send(mail)).collect();
+            let sent: Vec<_> = stream::iter(letters).buffer_unordered(LETTERS_AT_ONCE).collect().await;
+            sent.into_iter().collect::<Result<(), _>>()?;
+        }
+    }
+
+    async fn send(&self, mail: &RegistrationMail) -> Result<(), AccountsError> {
+        let letter = match &mail.token {
+            Some(token) => Letter::Verify { token: token.expose() },
+            None => Letter::HasAccount,
+        };
+        let result = self.mailer.send(&mail.email, &letter).await;
+        let label = if result.is_ok() { "ok" } else { "failed" };
+        metrics::counter!("datamesh_letters", "result" => label).increment(1);
+        match result {
+            Ok(()) => self.accounts.registration_mailed(&mail.id).await,
+            Err(error) => {
+                // Neither the address nor the token belongs into a log.
+                let attempts = mail.attempts + 1;
+                tracing::warn!(error = %datamesh_node::one_line(&error), attempts, "a letter could not be sent");
+                let delay = DELAY.saturating_mul(1 << mail.attempts.min(16)).min(DELAY_MAX);
+                self.accounts.postpone_registration_mail(&mail.id, delay).await
+            }
+        }
+    }
+
+    async fn upkeep(&self) {
+        if let Err(error) = self.accounts.judge_cases(CASES_AT_ONCE).await {
+            tracing::warn!(error = %datamesh_node::one_line(&error), "verifications could not be looked after");
+        }
+        if let Err(error) = self.accounts.forget_logins().await {
+            tracing::warn!(error = %datamesh_node::one_line(&error), "what is over could not be forgotten");
+        }
+    }
+}
