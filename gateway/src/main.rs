@@ -27,7 +27,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// A gateway and its storage nodes in one process, to try things on.
-    Dev(dev::Arguments),
+    Dev(Box<dev::Arguments>),
     /// Serves S3 until SIGTERM.
     Serve {
         /// The configuration file (TOML).

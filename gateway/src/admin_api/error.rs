@@ -74,8 +74,7 @@ impl ApiError {
 
     fn status(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
-            Self::Unproven { .. } => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Self::Unauthorized | Self::Unproven { .. } => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),

@@ -1,7 +1,7 @@
 //! What a request says about itself beside its body: why it is made, whether it may be repeated, whether it is only tried
 //! out.
 
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode;
 
 use super::ApiError;
@@ -40,7 +40,7 @@ impl Flags {
             let key = value.to_str().ok().filter(is_key).map(str::to_owned);
             key.ok_or_else(|| invalid(&IDEMPOTENCY_KEY, "1 to 128 printable ASCII characters without spaces"))
         });
-        let is_preview = match headers.get(DRY_RUN).map(|value| value.as_bytes()) {
+        let is_preview = match headers.get(DRY_RUN).map(HeaderValue::as_bytes) {
             None | Some(b"false") => false,
             Some(b"true") => true,
             Some(_) => return Err(invalid(&DRY_RUN, "true or false")),
@@ -71,7 +71,7 @@ mod tests {
             (REASON, long.as_str()),
             (IDEMPOTENCY_KEY, ""),
             (IDEMPOTENCY_KEY, "two words"),
-            (IDEMPOTENCY_KEY, &long[..KEY_LEN_MAX + 1]),
+            (IDEMPOTENCY_KEY, &long[..=KEY_LEN_MAX]),
             (DRY_RUN, "yes"),
         ] {
             let refused = read(&[(name.clone(), value)]).unwrap_err().to_string();

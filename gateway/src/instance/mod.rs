@@ -48,10 +48,7 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A gateway that serves. It runs until [`Instance::stop`].
 pub struct Instance {
-    s3_address: SocketAddr,
-    website_address: Option<SocketAddr>,
-    admin_address: SocketAddr,
-    accounts_address: Option<SocketAddr>,
+    addresses: Addresses,
     tls: bool,
     accounts: Accounts,
     mesh: Option<MeshHandle>,
@@ -70,6 +67,29 @@ struct Listeners {
     website: Option<http::Server>,
     people: Option<http::Server>,
     admin: TcpListener,
+}
+
+/// Where they listen.
+struct Addresses {
+    s3: SocketAddr,
+    website: Option<SocketAddr>,
+    people: Option<SocketAddr>,
+    admin: SocketAddr,
+}
+
+impl Listeners {
+    fn addresses(&self) -> Result<Addresses, StartError> {
+        let optional = |listener: &Option<http::Server>, which| {
+            let address = listener.as_ref().map(http::Server::local_addr).transpose();
+            address.map_err(StartError::io("inspect", which))
+        };
+        Ok(Addresses {
+            s3: self.s3.local_addr().map_err(StartError::io("inspect", "the S3 listener"))?,
+            website: optional(&self.website, "the website listener")?,
+            people: optional(&self.people, "the listener for people")?,
+            admin: self.admin.local_addr().map_err(StartError::io("inspect", "the admin listener"))?,
+        })
+    }
 }
 
 impl Instance {
@@ -113,12 +133,9 @@ impl Instance {
         };
         let jobs = Jobs::new(gateway.clone(), holdings.clone(), config.jobs.clone());
         jobs.start(&stop, &tasks);
-        let website_address = listeners.website.as_ref().map(http::Server::local_addr).transpose();
-        let website_address = website_address.map_err(StartError::io("inspect", "the website listener"))?;
-        let s3_address = listeners.s3.local_addr().map_err(StartError::io("inspect", "the S3 listener"))?;
-        let admin_address =
-            listeners.admin.local_addr().map_err(StartError::io("inspect", "the admin listener"))?;
-        let operator = Administrator::operator(access::write_admin_access(&config.data_dir, admin_address)?);
+        let addresses = listeners.addresses()?;
+        let operator =
+            Administrator::operator(access::write_admin_access(&config.data_dir, addresses.admin)?);
         let administrators =
             [operator].into_iter().chain(access::administrators(&config.admin.tokens)?).collect();
         let state =
@@ -127,9 +144,6 @@ impl Instance {
         let interval = config.jobs.access_log_interval.duration();
         tasks.spawn(access_log.run(gateway.clone(), interval, stop.clone()));
         tasks.spawn(gateway.request_metrics.clone().run(gateway.catalog.clone(), stop.clone()));
-        let accounts_address = listeners.people.as_ref().map(http::Server::local_addr).transpose();
-        let accounts_address =
-            accounts_address.map_err(StartError::io("inspect", "the listener for people"))?;
         if let Some(listener) = listeners.people {
             serve_people(config, &accounts, listener, &stop, &tasks)?;
         }
@@ -137,43 +151,30 @@ impl Instance {
         serve_objects(config, gateway, listeners.s3, listeners.website, &stop_s3, &s3_tasks);
         let tls = config.s3.tls_certificate.is_some();
         let stores = storage.stores;
-        Ok(Self {
-            s3_address,
-            website_address,
-            admin_address,
-            accounts_address,
-            tls,
-            accounts,
-            mesh,
-            stores,
-            stop_s3,
-            s3_tasks,
-            stop,
-            tasks,
-        })
+        Ok(Self { addresses, tls, accounts, mesh, stores, stop_s3, s3_tasks, stop, tasks })
     }
 
     /// The S3 endpoint, as a client on this machine reaches it.
     pub fn s3_endpoint(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
-        format!("{scheme}://{}", reachable(self.s3_address))
+        format!("{scheme}://{}", reachable(self.addresses.s3))
     }
 
     /// Where websites are served, as a client on this machine reaches it.
     pub fn website_endpoint(&self) -> Option<String> {
         let scheme = if self.tls { "https" } else { "http" };
-        self.website_address.map(|address| format!("{scheme}://{}", reachable(address)))
+        self.addresses.website.map(|address| format!("{scheme}://{}", reachable(address)))
     }
 
     /// The admin endpoint, as a client on this machine reaches it.
     pub fn admin_endpoint(&self) -> String {
-        format!("http://{}", reachable(self.admin_address))
+        format!("http://{}", reachable(self.addresses.admin))
     }
 
     /// Where people register and log in, as a client on this machine reaches it.
     pub fn accounts_endpoint(&self) -> Option<String> {
         let scheme = if self.tls { "https" } else { "http" };
-        self.accounts_address.map(|address| format!("{scheme}://{}", reachable(address)))
+        self.addresses.people.map(|address| format!("{scheme}://{}", reachable(address)))
     }
 
     /// Its accounts.

@@ -54,12 +54,11 @@ enum Transport {
 impl Mailer {
     /// Sends as the configuration says; nothing is connected to yet. Without a server, into `folder`, which is created.
     pub fn open(section: &MailSection, folder: &Path) -> Result<Self, MailError> {
-        let transport = match &section.host {
-            Some(host) => Transport::Smtp(smtp(section, host)?),
-            None => {
-                std::fs::create_dir_all(folder)?;
-                Transport::Folder(AsyncFileTransport::new(folder))
-            }
+        let transport = if let Some(host) = &section.host {
+            Transport::Smtp(smtp(section, host)?)
+        } else {
+            std::fs::create_dir_all(folder)?;
+            Transport::Folder(AsyncFileTransport::new(folder))
         };
         Ok(Self { from: section.from.parse()?, link: section.link.clone(), transport })
     }

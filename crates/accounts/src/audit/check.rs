@@ -164,7 +164,9 @@ mod tests {
 
     fn first_bad(key: &AuditKey, entries: &[AuditEntry], head: &AuditHead) -> Option<(u64, AuditFault)> {
         let mut check = AuditCheck::new(key.public());
-        entries.iter().for_each(|entry| check.push(entry));
+        for entry in entries {
+            check.push(entry);
+        }
         check.finish(head).first_bad
     }
 
@@ -242,7 +244,9 @@ mod tests {
         let judge = |entries: &[AuditEntry], head: &AuditHead, seen: WitnessedHead| {
             let mut check = AuditCheck::new(key.public());
             check.expect(seen);
-            entries.iter().for_each(|entry| check.push(entry));
+            for entry in entries {
+                check.push(entry);
+            }
             check.finish(head).first_bad
         };
         assert_eq!(

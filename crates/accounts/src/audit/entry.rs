@@ -181,9 +181,9 @@ mod tests {
             },
         ];
         for change in changes {
-            let mut changed = entry();
-            change(&mut changed);
-            assert_ne!(changed.computed_hash(), entry().computed_hash(), "{changed:?}");
+            let mut altered = entry();
+            change(&mut altered);
+            assert_ne!(altered.computed_hash(), entry().computed_hash(), "{altered:?}");
         }
     }
 

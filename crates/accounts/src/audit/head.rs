@@ -142,9 +142,9 @@ mod tests {
             |head| head.signature.clear(),
         ];
         for change in changes {
-            let mut changed = head.clone();
-            change(&mut changed);
-            assert!(!changed.is_signed_by(&key.public()), "{changed:?}");
+            let mut altered = head.clone();
+            change(&mut altered);
+            assert!(!altered.is_signed_by(&key.public()), "{altered:?}");
         }
         assert_eq!(format!("{key:?}"), "AuditKey(..)");
     }
