@@ -12,6 +12,15 @@ async fn passes(accounts: &Accounts, owner: &Owner) -> bool {
     }
 }
 
+/// A gateway on the system's clock, which lets requests wait, and an owner.
+async fn patient(fixture: &Fixture) -> (Accounts, Owner) {
+    let config = AccountsConfig { queue_time: Duration::from_secs(20), ..AccountsConfig::default() };
+    let keyring = fixture.keyring().await.unwrap();
+    let accounts = Accounts::open(fixture.db.clone(), keyring, config).await.unwrap();
+    let owner = Owner::Account(user(&accounts, "unlimited").await.id);
+    (accounts, owner)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_pass_in_a_burst_and_then_at_their_rate() {
     for_each_engine(|db| async move {
@@ -44,10 +53,7 @@ async fn requests_pass_in_a_burst_and_then_at_their_rate() {
 async fn a_request_over_its_rate_waits_for_its_turn_before_it_is_refused() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db);
-        let config = AccountsConfig { queue_time: Duration::from_secs(20), ..AccountsConfig::default() };
-        let keyring = fixture.keyring().await.unwrap();
-        let accounts = Accounts::open(fixture.db.clone(), keyring, config).await.unwrap();
-        let owner = Owner::Account(user(&accounts, "unlimited").await.id);
+        let (accounts, owner) = patient(&fixture).await;
         let limit = Limit { maximum: 100, burst: Some(1), ..Limit::enforced(100) };
         let changes = [
             (Dimension::Requests, LimitChange::Limit(limit)),
@@ -67,10 +73,7 @@ async fn a_request_over_its_rate_waits_for_its_turn_before_it_is_refused() {
 async fn requests_that_wait_pass_in_the_order_they_came() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db);
-        let config = AccountsConfig { queue_time: Duration::from_secs(20), ..AccountsConfig::default() };
-        let keyring = fixture.keyring().await.unwrap();
-        let accounts = Accounts::open(fixture.db.clone(), keyring, config).await.unwrap();
-        let owner = Owner::Account(user(&accounts, "unlimited").await.id);
+        let (accounts, owner) = patient(&fixture).await;
         let limit = Limit { maximum: 200, burst: Some(1), ..Limit::enforced(200) };
         let changes = [(Dimension::Requests, LimitChange::Limit(limit))];
         accounts.change_limits(&owner, &changes, Arc::new(Counted(Vec::new()))).await.unwrap();
