@@ -52,6 +52,12 @@ enum Noun {
     /// What accounts have used.
     #[command(subcommand)]
     Usage(commands::usage::Verb),
+    /// What plans cost, in versions.
+    #[command(subcommand)]
+    Price(commands::price::Verb),
+    /// What accounts owe for a month.
+    #[command(subcommand)]
+    Invoice(commands::invoice::Verb),
     /// Keys that objects are encrypted with by name.
     #[command(subcommand)]
     EncryptionKey(commands::encryption_key::Verb),
@@ -110,6 +116,8 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
         Noun::Plan(verb) => commands::plan::run(verb, &client()?, output).await,
         Noun::Quota(verb) => commands::quota::run(verb, &client()?, output).await,
         Noun::Usage(verb) => commands::usage::run(verb, &client()?, output).await,
+        Noun::Price(verb) => commands::price::run(verb, &client()?, output).await,
+        Noun::Invoice(verb) => commands::invoice::run(verb, client, output).await,
         Noun::EncryptionKey(verb) => commands::encryption_key::run(verb, &client()?, output).await,
         Noun::Kek(verb) => commands::kek::run(verb, &client()?, output).await,
         Noun::Node(verb) => commands::node::run(verb, &client()?, output).await,

@@ -20,7 +20,7 @@ use crate::meter::FLUSH_EVERY;
 use crate::metering::{EventSource, StorageEvent, TrafficLog};
 use crate::owner::{Book, Month, Owner};
 use crate::session::{SESSIONS_KEPT, SessionKeys};
-use crate::{AccountsError, Clock, Keyring, Session, SystemClock, schema};
+use crate::{AccountsError, Clock, Keyring, Session, SystemClock, billing, schema};
 
 /// Names of accounts kept in memory.
 const NAMES_MAX: usize = 16_384;
@@ -122,6 +122,7 @@ impl Accounts {
         let accounts = Self { shared: Arc::new(shared), act: None };
         accounts.consult_witness().await?;
         accounts.ship_plans().await?;
+        billing::ship(&accounts).await?;
         tokio::spawn(upkeep(Arc::downgrade(&accounts.shared), every));
         tokio::spawn(flush(Arc::downgrade(&accounts.shared)));
         Ok(accounts)

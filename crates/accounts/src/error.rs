@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use datamesh_billing::BillingError;
 use datamesh_db::DbError;
 use datamesh_policy::PolicyError;
 use datamesh_types::AccountId;
 
-use crate::{Dimension, HoldKind, HoldScope, KekId, Owner};
+use crate::{Dimension, HoldKind, HoldScope, InvoiceStatus, KekId, Owner};
 
 /// Why an account, a key or a reservation could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -196,6 +197,37 @@ pub enum AccountsError {
     InvalidPeriod {
         /// What is wrong.
         reason: String,
+    },
+    /// Prices make no sense, or an invoice cannot be made of them.
+    #[error(transparent)]
+    Billing(#[from] BillingError),
+    /// No such invoice.
+    #[error("there is no invoice {id}")]
+    NoSuchInvoice {
+        /// The id.
+        id: String,
+    },
+    /// An invoice is not in the state for that.
+    #[error("the invoice {id} is {status}: {reason}")]
+    InvoiceState {
+        /// The invoice.
+        id: String,
+        /// Its state.
+        status: InvoiceStatus,
+        /// What it would have to be.
+        reason: &'static str,
+    },
+    /// What is told of a payment makes no sense.
+    #[error("payment: {reason}")]
+    InvalidPayment {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A payment's reference stands for another payment.
+    #[error("the reference {reference:?} stands for another payment")]
+    PaymentConflict {
+        /// The reference.
+        reference: String,
     },
     /// A limit leaves no room.
     #[error(

@@ -1,4 +1,4 @@
-//! Users, access keys, the key ring, plans, the limits on what an account stores and does, and the metering of it.
+//! Users, access keys, the key ring, plans, the limits on what an account stores and does, and the metering and billing of it.
 //!
 //! Invariants:
 //! - Secrets are in the database only sealed under the key-encryption key (KEK), which is in a file outside of it and
@@ -13,6 +13,7 @@ mod access_key;
 mod accounts;
 mod admission;
 mod audit;
+mod billing;
 mod cache;
 mod clock;
 mod controls;
@@ -50,6 +51,9 @@ pub use admission::{Admission, Direction};
 pub use audit::{
     Act, AuditCheck, AuditEntry, AuditFault, AuditFilter, AuditHead, AuditPublicKey, AuditVerdict, Digest,
     NewEntry, Outcome, WitnessedHead,
+pub use billing::{
+    AppliedPrices, CreditNote, DunningPolicy, DunningStage, InvoiceRun, InvoiceStatus, ManualPayments,
+    Payment, PaymentNotice, PaymentProvider, PriceVersion, StoredInvoice,
 };
 pub use clock::{Clock, SystemClock};
 pub use dimension::Dimension;

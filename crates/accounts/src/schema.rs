@@ -56,6 +56,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 4, sqlite: METERING_ON_SQLITE, postgres: METERING_ON_POSTGRES },
     Migration { version: 5, sqlite: AUDIT_ON_SQLITE, postgres: AUDIT_ON_POSTGRES },
     Migration { version: 6, sqlite: IDENTITY_ON_SQLITE, postgres: IDENTITY_ON_POSTGRES },
+    Migration { version: 7, sqlite: BILLING_ON_SQLITE, postgres: BILLING_ON_POSTGRES },
 ];
 
 /// Accounts from before there were versions are on the first one, which ships; limits that an operator had set become
@@ -230,6 +231,36 @@ macro_rules! identity {
 
 const IDENTITY_ON_SQLITE: &str = identity!("BLOB", "TEXT");
 const IDENTITY_ON_POSTGRES: &str = identity!("BYTEA", "TEXT COLLATE \"C\"");
+
+macro_rules! billing {
+    ($bytes:literal, $text:literal) => {
+        concat!(
+            "CREATE TABLE price_version (plan ", $text, " NOT NULL, version BIGINT NOT NULL, body TEXT NOT NULL,
+                from_ms BIGINT NOT NULL, created_at_ms BIGINT NOT NULL, PRIMARY KEY (plan, version));
+             CREATE TABLE subscription_term (account ", $bytes, " NOT NULL REFERENCES account (id),
+                since_ms BIGINT NOT NULL, plan ", $text, " NOT NULL, version BIGINT NOT NULL,
+                PRIMARY KEY (account, since_ms));
+             INSERT INTO subscription_term (account, since_ms, plan, version)
+                SELECT account, since_ms, plan, version FROM subscription;
+             CREATE TABLE invoice (id ", $text, " PRIMARY KEY, account ", $bytes, " NOT NULL,
+                month BIGINT NOT NULL, status BIGINT NOT NULL, body TEXT NOT NULL, created_at_ms BIGINT NOT NULL,
+                final_at_ms BIGINT, due_at_ms BIGINT, closed_at_ms BIGINT, dunning BIGINT NOT NULL DEFAULT 0,
+                UNIQUE (account, month));
+             CREATE INDEX invoice_due ON invoice (status, id);
+             CREATE TABLE payment (provider ", $text, " NOT NULL, reference ", $text, " NOT NULL,
+                invoice ", $text, " NOT NULL REFERENCES invoice (id), amount BIGINT NOT NULL, at_ms BIGINT NOT NULL,
+                PRIMARY KEY (provider, reference));
+             CREATE INDEX payment_invoice ON payment (invoice);
+             CREATE TABLE credit_note (id ", $text, " PRIMARY KEY,
+                invoice ", $text, " NOT NULL REFERENCES invoice (id), amount BIGINT NOT NULL, reason TEXT NOT NULL,
+                at_ms BIGINT NOT NULL);
+             CREATE INDEX credit_note_invoice ON credit_note (invoice);"
+        )
+    };
+}
+
+const BILLING_ON_SQLITE: &str = billing!("BLOB", "TEXT");
+const BILLING_ON_POSTGRES: &str = billing!("BYTEA", "TEXT COLLATE \"C\"");
 
 #[cfg(test)]
 mod tests {

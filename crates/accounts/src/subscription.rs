@@ -101,6 +101,21 @@ async fn put_in_force(tx: &mut Tx, owner: &Owner, month: Month) -> Result<LimitS
     Ok(limits)
 }
 
+/// Keeps when an account came to a plan: invoices divide a month by it.
+async fn begin_term(
+    tx: &mut Tx,
+    account: AccountId,
+    plan: &PlanVersion,
+    now_ms: u64,
+) -> Result<(), AccountsError> {
+    const BEGIN: &str =
+        "INSERT INTO subscription_term (account, since_ms, plan, version) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (account, since_ms) DO UPDATE SET plan = excluded.plan, version = excluded.version";
+    let params = [account.into(), now_ms.into(), (&plan.name).into(), plan.version.into()];
+    tx.execute(BEGIN, &params).await?;
+    Ok(())
+}
+
 /// Makes an account's subscription and its book.
 pub(crate) async fn begin(
     tx: &mut Tx,
@@ -113,6 +128,7 @@ pub(crate) async fn begin(
     let plan = plan::newest(tx, plan).await?;
     let params = [account.into(), (&plan.name).into(), plan.version.into(), now_ms.into()];
     tx.execute(INSERT, &params).await?;
+    begin_term(tx, account, &plan, now_ms).await?;
     quota::set_limits(tx, &Book::Stored(Owner::Account(account)), &plan.limits, Amount::ZERO).await?;
     Ok(plan)
 }
@@ -145,6 +161,7 @@ impl Accounts {
                         return Err(AccountsError::NoSuchAccount { account });
                     }
                     tx.execute(NAME, &[account.into(), (&plan.name).into()]).await?;
+                    begin_term(tx, account, &plan, now_ms).await?;
                     put_in_force(tx, &Owner::Account(account), Month::of(now_ms)).await?;
                     Ok(plan)
                 })

@@ -31,9 +31,12 @@ impl From<AccountsError> for ApiError {
             AccountsError::EmailTaken
             | AccountsError::AccessKeyExists { .. }
             | AccountsError::KeyNameTaken { .. }
+            | AccountsError::InvoiceState { .. }
+            | AccountsError::PaymentConflict { .. }
             | AccountsError::KekInUse { .. } => Self::Conflict { message },
             AccountsError::NoSuchAccount { .. }
             | AccountsError::NoSuchAccessKey { .. }
+            | AccountsError::NoSuchInvoice { .. }
             | AccountsError::NoSuchHold { .. } => Self::NotFound { message },
             AccountsError::InvalidEmail { .. }
             | AccountsError::UnknownPlan { .. }
@@ -42,6 +45,8 @@ impl From<AccountsError> for ApiError {
             | AccountsError::InvalidLimit { .. }
             | AccountsError::InvalidHold { .. }
             | AccountsError::InvalidPeriod { .. }
+            | AccountsError::InvalidPayment { .. }
+            | AccountsError::Billing(_)
             | AccountsError::InvalidAccessKeyId
             | AccountsError::InvalidPolicy(_)
             | AccountsError::InvalidSecret

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod audit;
+mod billing;
 mod cluster;
 mod denials;
 mod encryption;

@@ -1,10 +1,11 @@
 //! A gateway's configuration: one TOML file, typed, unknown keys refused.
 //!
-//! Every default is in this file or, for `[cluster]`, in [`ClusterConfig::default`]. Secrets are in files of their
+//! Every default is in these files or, for `[cluster]`, in [`ClusterConfig::default`]. Secrets are in files of their
 //! own. A relative path is relative to the working directory.
 
 mod admin;
 mod backends;
+mod jobs;
 mod registration;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use crate::ingest::IngestConfig;
 
 pub use admin::{AdminSection, TokenSection};
 pub use backends::{BackendSection, StorageSection};
+pub use jobs::JobsSection;
 pub use registration::{MailSection, RegistrationSection, SmtpSecurity};
 
 /// What `datamesh-gateway serve --config F` reads.
@@ -233,76 +235,6 @@ impl IngestSection {
     }
 }
 
-/// `[jobs]`: what gateways do in the background, one of them at a time.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct JobsSection {
-    /// How often chunks that are recorded as short are completed. Default: 10s.
-    pub repair_interval: TimeSpan,
-    /// How often everything that the nodes list is compared with the catalog. Default: 1h.
-    pub scan_interval: TimeSpan,
-    /// How often garbage is collected. Default: 1m.
-    pub gc_interval: TimeSpan,
-    /// How long a chunk must have been unreferenced before it is deleted. Default: 24h.
-    pub gc_grace: TimeSpan,
-    /// How often shards and chunks that no catalog row names are looked for. Default: 24h.
-    pub orphan_interval: TimeSpan,
-    /// How old such an orphan must be to be deleted. Uploads that take longer would lose data. Default: 48h.
-    pub orphan_age: TimeSpan,
-    /// How long an upload may stay open before it is aborted. Default: 7d.
-    pub upload_age: TimeSpan,
-    /// How often uploads and reservations are expired. Default: 1m.
-    pub expiry_interval: TimeSpan,
-    /// How often lifecycle rules are applied. Default: 1h.
-    pub lifecycle_interval: TimeSpan,
-    /// How often messages about changes are delivered. Default: 1s.
-    pub delivery_interval: TimeSpan,
-    /// How often it is looked whether an inventory is due. Default: 10m.
-    pub inventory_interval: TimeSpan,
-    /// How often access logs are written. Default: 5m.
-    pub access_log_interval: TimeSpan,
-    /// How often usage is rolled up. Default: 1m.
-    pub rollup_interval: TimeSpan,
-    /// How often recorded usage is compared with what is stored, and what is old is forgotten. Default: 1h.
-    pub verification_interval: TimeSpan,
-    /// How long events of usage are kept after they were rolled up. Default: 7d.
-    pub usage_event_age: TimeSpan,
-    /// How long usage is kept by the hour; by the month it is kept for good. Default: 400d.
-    pub usage_hour_age: TimeSpan,
-    /// How long warnings of limits are kept. Default: 365d.
-    pub quota_event_age: TimeSpan,
-    /// How long a day of a lifecycle rule lasts: shorter ones are for tests. Default: 24h.
-    pub lifecycle_day: TimeSpan,
-}
-
-impl Default for JobsSection {
-    fn default() -> Self {
-        Self {
-            repair_interval: TimeSpan::seconds(10),
-            scan_interval: TimeSpan::seconds(3600),
-            gc_interval: TimeSpan::seconds(60),
-            gc_grace: TimeSpan::seconds(24 * 3600),
-            orphan_interval: TimeSpan::seconds(24 * 3600),
-            orphan_age: TimeSpan::seconds(48 * 3600),
-            upload_age: TimeSpan::seconds(7 * 24 * 3600),
-            expiry_interval: TimeSpan::seconds(60),
-            lifecycle_interval: TimeSpan::seconds(3600),
-            delivery_interval: TimeSpan::seconds(1),
-            inventory_interval: TimeSpan::seconds(600),
-            access_log_interval: TimeSpan::seconds(300),
-            rollup_interval: TimeSpan::seconds(60),
-            verification_interval: TimeSpan::seconds(3600),
-            usage_event_age: TimeSpan::seconds(7 * 24 * 3600),
-            usage_hour_age: TimeSpan::seconds(400 * 24 * 3600),
-            quota_event_age: TimeSpan::seconds(365 * 24 * 3600),
-            lifecycle_day: TimeSpan::seconds(24 * 3600),
-        }
-    }
-}
-
-/// An orphan must be older than any chunk that waits for its commit: those are flushed at least this often.
-const ORPHAN_AGE_MIN: TimeSpan = TimeSpan::seconds(3600);
-
 impl GatewayConfig {
     /// A configuration with every default.
     pub fn new(data_dir: PathBuf) -> Self {
@@ -358,32 +290,9 @@ impl GatewayConfig {
         }
         self.admin.validate()?;
         self.mail.validate()?;
-        self.validate_jobs()?;
+        self.jobs.validate()?;
         self.storage.validate(self.mesh.is_some())?;
         self.mesh.as_ref().map_or(Ok(()), MeshSection::validate)
-    }
-
-    fn validate_jobs(&self) -> Result<(), Invalid> {
-        let jobs = &self.jobs;
-        let intervals = [
-            jobs.repair_interval,
-            jobs.scan_interval,
-            jobs.gc_interval,
-            jobs.orphan_interval,
-            jobs.expiry_interval,
-            jobs.rollup_interval,
-            jobs.verification_interval,
-        ];
-        if intervals.iter().any(|interval| interval.duration().is_zero()) {
-            return Err(Invalid::new("jobs", "intervals of at least 1ms"));
-        }
-        if jobs.orphan_age < ORPHAN_AGE_MIN {
-            return Err(Invalid::new(
-                "jobs.orphan_age",
-                "at least 1h: younger shards may belong to an upload",
-            ));
-        }
-        Ok(())
     }
 
     /// Where the key encryption key is kept.

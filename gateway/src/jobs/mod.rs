@@ -1,5 +1,5 @@
 //! Background jobs: repair, garbage collection, the sweep for orphans, expiry, lifecycle rules,
-//! delivery of messages, inventories, rollups of usage and their verification.
+//! delivery of messages, inventories, rollups of usage and their verification, dunning.
 //!
 //! Any number of gateways may run; a lease in SQL sees to it that each job has one of them at a time. A lease only
 //! spares double work: every job bears running twice, and dying anywhere.
@@ -7,6 +7,7 @@
 mod collect;
 mod configuration;
 mod deliver;
+mod dun;
 mod expire;
 mod inventory;
 mod lease;
@@ -165,6 +166,7 @@ impl Jobs {
             ("inventory", config.inventory_interval, |jobs| Box::pin(jobs.leased_inventory())),
             ("lifecycle", config.lifecycle_interval, |jobs| Box::pin(jobs.leased_lifecycle())),
             ("rollup", config.rollup_interval, |jobs| Box::pin(jobs.leased_roll_up())),
+            ("dun", config.dunning_interval, |jobs| Box::pin(jobs.leased_dun())),
             ("verify", config.verification_interval, |jobs| Box::pin(jobs.leased_verify())),
         ];
         if self.inner.holdings.mesh.is_some() {

@@ -240,6 +240,11 @@ pub(super) fn accounts(error: AccountsError) -> S3Error {
         | AccountsError::InvalidLimit { .. }
         | AccountsError::InvalidHold { .. }
         | AccountsError::InvalidPeriod { .. }
+        | AccountsError::InvalidPayment { .. }
+        | AccountsError::Billing(_)
+        | AccountsError::NoSuchInvoice { .. }
+        | AccountsError::InvoiceState { .. }
+        | AccountsError::PaymentConflict { .. }
         | AccountsError::NoSuchHold { .. }
         | AccountsError::NoSuchAccount { .. }
         | AccountsError::InvalidAccessKeyId

@@ -301,6 +301,58 @@ fn usage_is_shown_exported_and_verified(data_dir: &Path, user: &str) {
     assert_eq!((&verified["drift"], &verified["accounts_checked"]), (&json!(0), &json!(1)));
 }
 
+fn invoices_are_made_shown_and_verified_offline(data_dir: &Path) {
+    admin_json(data_dir, &["user", "create", "pays@example.org", "--plan", "premium"]);
+    let period = admin_json(data_dir, &["usage", "show", "pays@example.org"])["period"].clone();
+    let period = period.as_str().unwrap();
+    let run = admin_json(data_dir, &["invoice", "run", "--period", period]);
+    let [invoice] = run["invoices"].as_array().unwrap().as_slice() else { panic!("{run}") };
+    assert_eq!((&invoice["status"], &invoice["period"]), (&json!("draft"), &json!(period)));
+    let id = invoice["id"].as_str().unwrap();
+    let shown = admin_json(data_dir, &["invoice", "show", id]);
+    assert_eq!((&shown["id"], &shown["currency"]), (&json!(id), &json!("USD")));
+    assert_eq!(shown["usage_root"].as_str().unwrap().len(), 64);
+
+    let file = data_dir.join("invoice.json");
+    fs::write(&file, admin(data_dir, &["invoice", "export", id]).stdout).unwrap();
+    let nowhere = data_dir.join("no-gateway-here");
+    let verify = || admin(&nowhere, &["invoice", "verify", file.to_str().unwrap()]);
+    assert_eq!(verify().status.code(), Some(0), "{:?}", verify());
+    let mut export: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    export["invoice"]["total"] = json!(export["invoice"]["total"].as_i64().unwrap() + 1);
+    fs::write(&file, export.to_string()).unwrap();
+    let found = verify();
+    assert_eq!(found.status.code(), Some(6), "{found:?}");
+    assert!(String::from_utf8_lossy(&found.stdout).contains("total"), "{found:?}");
+    fs::write(&file, "{}").unwrap();
+    assert_eq!(verify().status.code(), Some(2));
+
+    let sheet = data_dir.join("prices.toml");
+    fs::write(&sheet, "[premium]\ncurrency = \"USD\"\nmonth = 0.5\n").unwrap();
+    let file = sheet.to_str().unwrap();
+    let refusals: [(&[&str], &str); 8] = [
+        (&["invoice", "run", "--period", "9000-01"], "has not begun"),
+        (&["invoice", "run", "--period", "soon"], "soon"),
+        (&["invoice", "show", "2026-11-0"], "no invoice"),
+        (&["invoice", "finalize", id], "not over"),
+        (&["invoice", "pay", id, "--amount", "0", "--reference", "r"], "at least one"),
+        (&["invoice", "credit", id, "--amount", "1", "--reason", " "], "reason"),
+        (&["price", "apply", file], "0.5"),
+        (&["price", "apply", file, "--from", "1999-01"], "0.5"),
+    ];
+    for (arguments, reason) in refusals {
+        let refused = admin(data_dir, arguments);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}: {told}");
+        assert!(told.contains(reason), "{arguments:?}: {told}");
+    }
+    let draft = admin(data_dir, &["invoice", "pay", id, "--amount", "1", "--reference", "r"]);
+    assert_eq!(draft.status.code(), Some(4), "nothing is owed for a draft: {draft:?}");
+    fs::write(&sheet, "[premium]\ncurrency = \"USD\"\nmonth = 7\n").unwrap();
+    let applied = admin_json(data_dir, &["price", "apply", file]);
+    assert_eq!((&applied["prices"][0]["version"], &applied["prices"][0]["new"]), (&json!(2), &json!(true)));
+}
+
 #[test]
 fn operators_administer_a_gateway_from_the_command_line() {
     let temporary = TempDir::new().unwrap();
@@ -341,6 +393,7 @@ fn operators_administer_a_gateway_from_the_command_line() {
 
     limits_are_set_and_shown(&data_dir, user_id);
     usage_is_shown_exported_and_verified(&data_dir, user_id);
+    invoices_are_made_shown_and_verified_offline(&data_dir);
 
     let groups = admin_json(&data_dir, &["group", "list"]);
     assert_eq!(groups["groups"][0]["profile"], "4+4", "{groups}");
@@ -416,6 +469,16 @@ fn the_admin_listener_answers_nobody_without_the_token() {
         ("GET", "/v1/users/x/usage"),
         ("GET", "/v1/users/x/usage/hours"),
         ("POST", "/v1/usage/verify"),
+        ("GET", "/v1/prices"),
+        ("POST", "/v1/prices"),
+        ("POST", "/v1/invoices/run"),
+        ("GET", "/v1/invoices/x"),
+        ("GET", "/v1/invoices/x/export"),
+        ("POST", "/v1/invoices/x/finalize"),
+        ("POST", "/v1/invoices/x/credit-notes"),
+        ("POST", "/v1/invoices/x/write-off"),
+        ("POST", "/v1/payments"),
+        ("GET", "/v1/users/x/invoices"),
         ("POST", "/v1/doctor"),
         ("GET", "/"),
         ("GET", "/v1/nothing"),

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 mod admissions;
 mod audit;
 mod identity;
+mod invoices;
 mod keys;
 mod limits;
 mod metering;

@@ -1,0 +1,181 @@
+//! Dunning: what happens to an account whose invoice is overdue, step by step, through holds.
+//!
+//! Each step has a hold of its own, whose id follows from the invoice and the step: taking a step twice places one hold.
+
+use std::time::Duration;
+
+use datamesh_db::Tx;
+use datamesh_types::AccountId;
+use tracing::warn;
+
+use super::invoice::InvoiceStatus;
+use crate::{Accounts, AccountsError, HoldKind, HoldScope, Owner};
+
+/// Invoices per query.
+const PAGE: usize = 100;
+
+/// How far an overdue invoice has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DunningStage {
+    /// The account is warned.
+    Warned,
+    /// It cannot write.
+    WritesFrozen,
+    /// It cannot do anything.
+    Frozen,
+    /// An operator may delete what it stores.
+    DeletionPending,
+}
+
+impl DunningStage {
+    const ALL: [Self; 4] = [Self::Warned, Self::WritesFrozen, Self::Frozen, Self::DeletionPending];
+
+    /// What it is called.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Warned => "warned",
+            Self::WritesFrozen => "writes_frozen",
+            Self::Frozen => "frozen",
+            Self::DeletionPending => "deletion_pending",
+        }
+    }
+
+    const fn number(self) -> i64 {
+        self as i64 + 1
+    }
+
+    /// What it keeps the account from.
+    const fn scope(self) -> Option<HoldScope> {
+        match self {
+            Self::WritesFrozen => Some(HoldScope::Write),
+            Self::Frozen => Some(HoldScope::All),
+            Self::Warned | Self::DeletionPending => None,
+        }
+    }
+}
+
+/// How long after an invoice was due each step is taken.
+#[derive(Debug, Clone, Copy)]
+pub struct DunningPolicy {
+    /// Writes are frozen.
+    pub freeze_writes_after: Duration,
+    /// Everything is frozen.
+    pub freeze_after: Duration,
+    /// Deletion is pending.
+    pub delete_after: Duration,
+}
+
+impl DunningPolicy {
+    fn stage(&self, overdue: Duration) -> DunningStage {
+        if overdue >= self.delete_after {
+            DunningStage::DeletionPending
+        } else if overdue >= self.freeze_after {
+            DunningStage::Frozen
+        } else if overdue >= self.freeze_writes_after {
+            DunningStage::WritesFrozen
+        } else {
+            DunningStage::Warned
+        }
+    }
+}
+
+impl Accounts {
+    /// Takes the steps that are due; how many. None is taken twice, and a step that was missed is made up for.
+    ///
+    /// # Errors
+    /// Those of the database; steps that were taken stay.
+    pub async fn dun(&self, policy: DunningPolicy) -> Result<u64, AccountsError> {
+        const OVERDUE: &str = "SELECT id, account, due_at_ms, dunning FROM invoice
+            WHERE status = $1 AND due_at_ms < $2 AND id > $3 ORDER BY id LIMIT $4";
+        let now_ms = self.now_ms();
+        let mut after = String::new();
+        let mut taken = 0;
+        loop {
+            let page_after = after.clone();
+            let rows = self.db().read::<_, AccountsError, _>(move |tx| {
+                let params =
+                    [InvoiceStatus::Final.number().into(), now_ms.into(), (&page_after).into(), PAGE.into()];
+                Box::pin(async move { Ok(tx.query(OVERDUE, &params).await?) })
+            });
+            let rows = rows.await?;
+            let Some(last) = rows.last() else { return Ok(taken) };
+            last.text(0)?.clone_into(&mut after);
+            for row in &rows {
+                let (id, account) = (row.text(0)?.to_owned(), AccountId(row.bytes(1)?));
+                let overdue = Duration::from_millis(now_ms.saturating_sub(row.uint(2)?));
+                let (stage, before) = (policy.stage(overdue), row.int(3)?);
+                if stage.number() > before {
+                    self.take_step(&id, account, (before, stage)).await?;
+                    taken += 1;
+                }
+            }
+        }
+    }
+
+    async fn take_step(
+        &self,
+        id: &str,
+        account: AccountId,
+        (before, stage): (i64, DunningStage),
+    ) -> Result<(), AccountsError> {
+        let now_ms = self.now_ms();
+        let owned = id.to_owned();
+        let was_taken = self
+            .db()
+            .write::<_, AccountsError, _>(move |tx| {
+                let id = owned.clone();
+                Box::pin(async move { step(tx, (&id, account), (before, stage), now_ms).await })
+            })
+            .await?;
+        if was_taken {
+            warn!(%account, invoice = id, stage = stage.name(), "an invoice is overdue");
+            self.limits_changed(&Owner::Account(account));
+        }
+        Ok(())
+    }
+}
+
+fn hold_id(invoice: &str, stage: DunningStage) -> String {
+    format!("{invoice}-{}", stage.name())
+}
+
+async fn step(
+    tx: &mut Tx,
+    (id, account): (&str, AccountId),
+    (before, stage): (i64, DunningStage),
+    now_ms: u64,
+) -> Result<bool, AccountsError> {
+    const ADVANCE: &str = "UPDATE invoice SET dunning = $2 WHERE id = $1 AND status = $3 AND dunning = $4";
+    const HOLD: &str = "INSERT INTO hold (id, account, kind, scope, reason, created_at_ms)
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING";
+    let params = [id.into(), stage.number().into(), InvoiceStatus::Final.number().into(), before.into()];
+    if tx.execute(ADVANCE, &params).await? == 0 {
+        return Ok(false);
+    }
+    let passed = DunningStage::ALL
+        .into_iter()
+        .filter(|passed| (before + 1..=stage.number()).contains(&passed.number()));
+    for passed in passed {
+        let Some(scope) = passed.scope() else { continue };
+        let reason = format!("invoice {id} is overdue");
+        let params = [
+            hold_id(id, passed).into(),
+            account.into(),
+            HoldKind::Billing.name().into(),
+            scope.name().into(),
+            reason.into(),
+            now_ms.into(),
+        ];
+        tx.execute(HOLD, &params).await?;
+    }
+    Ok(true)
+}
+
+/// Lifts what was placed for an invoice.
+pub(super) async fn lift(tx: &mut Tx, id: &str, now_ms: u64) -> Result<(), AccountsError> {
+    const LIFT: &str = "UPDATE hold SET lifted_at_ms = $2 WHERE id = $1 AND lifted_at_ms IS NULL";
+    for stage in DunningStage::ALL {
+        tx.execute(LIFT, &[hold_id(id, stage).into(), now_ms.into()]).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! Exports: an invoice with everything that it was made of.
+
+use serde::{Deserialize, Serialize};
+
+use crate::invoice::Line;
+use crate::{BillingError, Invoice, Term, UsageRow};
+
+/// An invoice, and what anybody needs to recompute it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Export {
+    /// The invoice's id.
+    pub id: String,
+    /// The invoice.
+    pub invoice: Invoice,
+    /// The plans of its month, with their prices.
+    pub terms: Vec<Term>,
+    /// What was used.
+    pub usage: Vec<UsageRow>,
+}
+
+impl Export {
+    /// Reads JSON.
+    ///
+    /// # Errors
+    /// [`BillingError::InvalidExport`].
+    pub fn parse(text: &[u8]) -> Result<Self, BillingError> {
+        let invalid = |reason: String| BillingError::InvalidExport { reason };
+        let export: Self = serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))?;
+        let format = export.invoice.format;
+        if format != Invoice::FORMAT {
+            return Err(invalid(format!("format {format} is not known, only {}", Invoice::FORMAT)));
+        }
+        Ok(export)
+    }
+
+    /// Recomputes the invoice: every difference, in words. None is the only good answer.
+    ///
+    /// # Errors
+    /// Those of [`Invoice::compute`].
+    pub fn verify(&self) -> Result<Vec<String>, BillingError> {
+        let told = &self.invoice;
+        let spans = (told.month, told.billed);
+        let made = Invoice::compute(&told.account, &told.period, spans, &self.terms, &self.usage)?;
+        let mut differences = Vec::new();
+        let mut compare = |what: String, told: &str, made: &str| {
+            if told != made {
+                differences.push(format!("{what}: the invoice says {told}, it must be {made}"));
+            }
+        };
+        compare("usage root".to_owned(), &told.usage_root, &made.usage_root);
+        compare("currency".to_owned(), &told.currency, &made.currency);
+        for index in 0..told.lines.len().max(made.lines.len()) {
+            let [told, made] = [told.lines.get(index), made.lines.get(index)].map(describe);
+            compare(format!("line {}", index + 1), &told, &made);
+        }
+        compare("total".to_owned(), &told.total.to_string(), &made.total.to_string());
+        Ok(differences)
+    }
+}
+
+fn describe(line: Option<&Line>) -> String {
+    line.map_or_else(
+        || "nothing".to_owned(),
+        |line| {
+            let Line { item, plan, price_version, quantity, included, unit, price, amount, usage_root } = line;
+            format!(
+                "{} of {plan} (prices {price_version}): {quantity} less {included} at {price} for {unit} is {amount}, \
+                 of usage {usage_root}",
+                item.name()
+            )
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PriceSheet, Span};
+
+    fn export() -> Export {
+        let sheet = PriceSheet::parse(
+            "[premium]\ncurrency = \"USD\"\nmonth = 9000000\negress = { price = 50000, included = 1 }",
+        );
+        let month = Span { from_ms: 0, until_ms: 2_592_000_000 };
+        let prices = sheet.unwrap().0["premium"].clone();
+        let terms = vec![Term { plan: "premium".to_owned(), price_version: 1, span: month, prices }];
+        let usage = vec![UsageRow {
+            bucket: 1,
+            access_key: "KEY".to_owned(),
+            byte_milliseconds: 1 << 100,
+            ingress: 0,
+            egress: 3_000_000_000,
+            class_a: 0,
+            class_b: 0,
+        }];
+        let invoice = Invoice::compute("account", "1970-01", (month, month), &terms, &usage).unwrap();
+        Export { id: "INV-1".to_owned(), invoice, terms, usage }
+    }
+
+    #[test]
+    fn an_export_is_read_back_and_recomputed() {
+        let export = export();
+        let text = serde_json::to_vec(&export).unwrap();
+        assert_eq!(Export::parse(&text).unwrap(), export);
+        assert_eq!(export.verify().unwrap(), Vec::<String>::new());
+        assert_eq!(export.invoice.total, 9_100_000);
+    }
+
+    #[test]
+    fn whatever_is_changed_is_found() {
+        type Change = fn(&mut Export);
+        let changes: [(&str, Change); 6] = [
+            ("total", |export| export.invoice.total += 1),
+            ("line 2", |export| export.invoice.lines[1].amount += 1),
+            ("line 2", |export| export.invoice.lines[1].quantity += 1),
+            ("usage root", |export| export.usage[0].class_a += 1),
+            ("line 1", |export| export.terms[0].prices.month += 1),
+            ("line 2", |export| drop(export.invoice.lines.pop())),
+        ];
+        for (what, change) in changes {
+            let mut changed = export();
+            change(&mut changed);
+            let found = changed.verify().unwrap();
+            assert!(found.iter().any(|difference| difference.starts_with(what)), "{what}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_export_is_refused_with_the_reason() {
+        let mut future = export();
+        future.invoice.format = 2;
+        let future = serde_json::to_string(&future).unwrap();
+        for (text, reason) in [("{}", "missing field"), ("no", "expected"), (future.as_str(), "format 2")] {
+            let refused = Export::parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(refused.contains(reason), "{text}: {refused}");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Invoices: what an account owes for a month, line by line.
+
+use serde::{Deserialize, Serialize};
+
+use crate::usage::{Span, UsageRow, usage_root};
+use crate::{BillingError, Prices, Tariff, decimal};
+
+/// A time on one plan, within the month.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Term {
+    /// The plan.
+    pub plan: String,
+    /// The version of its prices that was in force when the month began.
+    pub price_version: u64,
+    /// When.
+    pub span: Span,
+    /// The prices.
+    pub prices: Prices,
+}
+
+/// What a line is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Item {
+    /// Time on the plan, in seconds.
+    Month,
+    /// Storage, in bytes times milliseconds.
+    Storage,
+    /// Bytes received.
+    Ingress,
+    /// Bytes sent.
+    Egress,
+    /// Writes and listings.
+    ClassA,
+    /// Reads.
+    ClassB,
+}
+
+impl Item {
+    const METERED: [Self; 5] = [Self::Storage, Self::Ingress, Self::Egress, Self::ClassA, Self::ClassB];
+
+    /// What it is called.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Month => "month",
+            Self::Storage => "storage",
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+            Self::ClassA => "class_a",
+            Self::ClassB => "class_b",
+        }
+    }
+
+    const fn tariff(self, prices: &Prices) -> Tariff {
+        match self {
+            Self::Month => Tariff { price: prices.month, included: 0 },
+            Self::Storage => prices.storage,
+            Self::Ingress => prices.ingress,
+            Self::Egress => prices.egress,
+            Self::ClassA => prices.class_a,
+            Self::ClassB => prices.class_b,
+        }
+    }
+
+    /// How much of it makes one unit of the price, in a month of that length.
+    const fn unit(self, month: i128) -> i128 {
+        match self {
+            Self::Month => month,
+            Self::Storage => 1_000_000_000 * month * 1_000,
+            Self::Ingress | Self::Egress => 1_000_000_000,
+            Self::ClassA | Self::ClassB => 1_000,
+        }
+    }
+
+    fn used(self, rows: &[UsageRow]) -> i128 {
+        let used = |row: &UsageRow| match self {
+            Self::Month => 0,
+            Self::Storage => row.byte_milliseconds,
+            Self::Ingress => row.ingress.into(),
+            Self::Egress => row.egress.into(),
+            Self::ClassA => row.class_a.into(),
+            Self::ClassB => row.class_b.into(),
+        };
+        rows.iter().map(used).sum()
+    }
+}
+
+/// One line: `(quantity - included) * price / unit`, rounded once, halves away from zero.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    /// What it is for.
+    pub item: Item,
+    /// The plan.
+    pub plan: String,
+    /// The version of the plan's prices.
+    pub price_version: u64,
+    /// How much was used.
+    #[serde(with = "decimal")]
+    pub quantity: i128,
+    /// How much of it the plan includes, for the seconds that the account was on it.
+    #[serde(with = "decimal")]
+    pub included: i128,
+    /// How much is one unit of the price.
+    #[serde(with = "decimal")]
+    pub unit: i128,
+    /// Micro-units for one unit.
+    pub price: u64,
+    /// Micro-units.
+    pub amount: i64,
+    /// The hash over what was used.
+    pub usage_root: String,
+}
+
+/// An invoice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Invoice {
+    /// The format's version.
+    pub format: u32,
+    /// The account's id.
+    pub account: String,
+    /// The month, such as 2026-11.
+    pub period: String,
+    /// The whole month.
+    pub month: Span,
+    /// The part of it that is billed: to its end, once it is over.
+    pub billed: Span,
+    /// The currency; empty when no plan of the month has prices.
+    pub currency: String,
+    /// What is owed for what.
+    pub lines: Vec<Line>,
+    /// Micro-units.
+    pub total: i64,
+    /// The hash over what was used.
+    pub usage_root: String,
+}
+
+impl Invoice {
+    /// The format that is written.
+    pub const FORMAT: u32 = 1;
+
+    /// Makes the invoice of a month. Time on a plan is prorated by the second, and so are allowances. What was used is
+    /// priced by the last plan of the month that has prices: who leaves for a plan without any pays for what was used.
+    ///
+    /// # Errors
+    /// [`BillingError::TwoCurrencies`], [`BillingError::TooLarge`].
+    pub fn compute(
+        account: &str,
+        period: &str,
+        (month, billed): (Span, Span),
+        terms: &[Term],
+        usage: &[UsageRow],
+    ) -> Result<Self, BillingError> {
+        let root = usage_root(account, billed, usage);
+        let mut lines = Vec::new();
+        let mut add = |line: Line| {
+            if line.amount != 0 || (line.price > 0 && line.quantity != 0) {
+                lines.push(line);
+            }
+        };
+        for term in terms {
+            let first = &terms[0].prices.currency;
+            if term.prices.currency != *first {
+                let second = term.prices.currency.clone();
+                return Err(BillingError::TwoCurrencies { first: first.clone(), second });
+            }
+            add(line(term, Item::Month, (term.span.seconds(), 0), month, &root)?);
+        }
+        if let Some(last) = terms.last() {
+            for item in Item::METERED {
+                let included = terms.iter().map(|term| included(term, item, month)).sum();
+                add(line(last, item, (item.used(usage), included), month, &root)?);
+            }
+        }
+        let total = lines.iter().try_fold(0_i64, |sum, line| sum.checked_add(line.amount));
+        Ok(Self {
+            format: Self::FORMAT,
+            account: account.to_owned(),
+            period: period.to_owned(),
+            month,
+            billed,
+            currency: terms.first().map(|term| term.prices.currency.clone()).unwrap_or_default(),
+            total: total.ok_or(BillingError::TooLarge { item: "total" })?,
+            lines,
+            usage_root: root,
+        })
+    }
+}
+
+/// What a term's plan includes for as long as the term lasts, rounded down.
+fn included(term: &Term, item: Item, month: Span) -> i128 {
+    let whole = i128::from(item.tariff(&term.prices).included) * item.unit(month.seconds());
+    // Months have seconds: 2^22 of them at most, so that this stays within 2^121.
+    whole * term.span.seconds() / month.seconds().max(1)
+}
+
+fn line(
+    term: &Term,
+    item: Item,
+    (quantity, included): (i128, i128),
+    month: Span,
+    root: &str,
+) -> Result<Line, BillingError> {
+    let too_large = || BillingError::TooLarge { item: item.name() };
+    let unit = item.unit(month.seconds().max(1));
+    let price = item.tariff(&term.prices).price;
+    let billable = (quantity - included).max(0);
+    let product = billable.checked_mul(price.into()).ok_or_else(too_large)?;
+    let rounded = product.checked_add(unit / 2).ok_or_else(too_large)? / unit;
+    Ok(Line {
+        item,
+        plan: term.plan.clone(),
+        price_version: term.price_version,
+        quantity,
+        included,
+        unit,
+        price,
+        amount: i64::try_from(rounded).map_err(|_| too_large())?,
+        usage_root: root.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 86_400_000;
+    const MONTH: Span = Span { from_ms: 0, until_ms: 30 * DAY };
+
+    fn prices() -> Prices {
+        Prices {
+            currency: "USD".to_owned(),
+            month: 9_000_000,
+            storage: Tariff { price: 100_000, included: 100 },
+            ingress: Tariff::default(),
+            egress: Tariff { price: 50_000, included: 0 },
+            class_a: Tariff { price: 10_000, included: 1 },
+            class_b: Tariff { price: 10_000, included: 0 },
+        }
+    }
+
+    fn term(from_day: u64, until_day: u64) -> Term {
+        let span = Span { from_ms: from_day * DAY, until_ms: until_day * DAY };
+        Term { plan: "premium".to_owned(), price_version: 3, span, prices: prices() }
+    }
+
+    fn usage(byte_milliseconds: i128, egress: u64, class_a: u64) -> UsageRow {
+        UsageRow {
+            bucket: 1,
+            access_key: String::new(),
+            byte_milliseconds,
+            ingress: 7_000_000_000,
+            egress,
+            class_a,
+            class_b: 0,
+        }
+    }
+
+    fn amounts(terms: &[Term], usage: &[UsageRow]) -> Vec<(Item, i64)> {
+        let invoice = Invoice::compute("account", "1970-01", (MONTH, MONTH), terms, usage).unwrap();
+        assert_eq!(invoice.total, invoice.lines.iter().map(|line| line.amount).sum::<i64>());
+        invoice.lines.iter().map(|line| (line.item, line.amount)).collect()
+    }
+
+    #[test]
+    fn a_month_costs_its_base_and_what_goes_beyond_the_allowances() {
+        // 250 GB for the whole month, 100 of them included; 3.5 GB sent; 4,500 writes, 1,000 of them included.
+        let month_ms = i128::from(MONTH.until_ms);
+        let used =
+            [usage(200_000_000_000 * month_ms, 3_500_000_000, 4_500), usage(50_000_000_000 * month_ms, 0, 0)];
+        let expected = [
+            (Item::Month, 9_000_000),
+            (Item::Storage, 15_000_000),
+            (Item::Egress, 175_000),
+            (Item::ClassA, 35_000),
+        ];
+        assert_eq!(amounts(&[term(0, 30)], &used), expected);
+    }
+
+    #[test]
+    fn time_on_a_plan_and_its_allowances_are_prorated_by_the_second() {
+        let month_ms = i128::from(MONTH.until_ms);
+        // Ten of thirty days: a third of the base and of the 100 GB.
+        let stored = [usage(50_000_000_000 * month_ms, 0, 0)];
+        let third = amounts(&[term(20, 30)], &stored);
+        assert_eq!(third, [(Item::Month, 3_000_000), (Item::Storage, 1_666_667)]);
+        let mut odd = term(0, 30);
+        odd.span.until_ms = 1_000;
+        let line = &amounts(&[odd], &[])[0];
+        // 9,000,000 / 2,592,000 seconds is 3.47 micro-units.
+        assert_eq!(*line, (Item::Month, 3));
+    }
+
+    #[test]
+    fn amounts_are_rounded_once_and_halves_go_up() {
+        // A byte costs 0.00005 micro-units: 10,000 bytes half a one.
+        assert_eq!(amounts(&[], &[usage(0, 10_000, 0)]), []);
+        for (egress, amount) in [(9_999, 0), (10_000, 1), (29_999, 1), (30_000, 2)] {
+            let lines = amounts(&[term(0, 30)], &[usage(0, egress / 2, 0), usage(0, egress - egress / 2, 0)]);
+            assert_eq!(lines[1], (Item::Egress, amount), "{egress} bytes");
+        }
+    }
+
+    #[test]
+    fn what_no_money_can_count_is_refused() {
+        let huge =
+            Invoice::compute("a", "1970-01", (MONTH, MONTH), &[term(0, 30)], &[usage(i128::MAX / 2, 0, 0)]);
+        assert_eq!(huge.unwrap_err(), BillingError::TooLarge { item: "storage" });
+        let mut other = term(10, 30);
+        other.prices.currency = "EUR".to_owned();
+        let mixed = Invoice::compute("a", "1970-01", (MONTH, MONTH), &[term(0, 10), other], &[]);
+        assert!(matches!(mixed.unwrap_err(), BillingError::TwoCurrencies { .. }));
+    }
+}

@@ -1,0 +1,19 @@
+//! Prices, and invoices that anybody can recompute.
+//!
+//! Pure: no clock, no database, no network. An invoice follows from what was used, from the plans of its month and from
+//! their prices, and from nothing else; [`Export`] carries all of it, so that [`Export::verify`] needs no gateway.
+//!
+//! Money is in integer micro-units of a currency. Every line is computed in 128 bits and rounded once.
+
+mod decimal;
+mod error;
+mod export;
+mod invoice;
+mod price;
+mod usage;
+
+pub use error::BillingError;
+pub use export::Export;
+pub use invoice::{Invoice, Item, Line, Term};
+pub use price::{PriceSheet, Prices, Tariff};
+pub use usage::{Span, UsageRow, usage_root};

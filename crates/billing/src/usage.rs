@@ -1,0 +1,97 @@
+//! What was used, as invoices are made of it, and the hash that stands for it.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decimal;
+
+/// A part of time, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Span {
+    /// Where it begins.
+    pub from_ms: u64,
+    /// Where it ends.
+    pub until_ms: u64,
+}
+
+impl Span {
+    /// Whole seconds.
+    pub(crate) fn seconds(self) -> i128 {
+        i128::from(self.until_ms.saturating_sub(self.from_ms) / 1000)
+    }
+}
+
+/// What was used of one bucket by one access key within a span.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsageRow {
+    /// The bucket's number, or 0.
+    pub bucket: i64,
+    /// The access key, or empty.
+    pub access_key: String,
+    /// Bytes times the milliseconds that they were stored.
+    #[serde(with = "decimal")]
+    pub byte_milliseconds: i128,
+    /// Bytes received.
+    pub ingress: u64,
+    /// Bytes sent.
+    pub egress: u64,
+    /// Writes and listings.
+    pub class_a: u64,
+    /// Reads.
+    pub class_b: u64,
+}
+
+/// What separates this hash from all others.
+const DOMAIN: &str = "datamesh usage root 1";
+
+/// The BLAKE3 hash over an account's usage, in hexadecimal digits. The rows may come in any order.
+pub fn usage_root(account: &str, span: Span, rows: &[UsageRow]) -> String {
+    let mut ordered: Vec<&UsageRow> = rows.iter().collect();
+    ordered.sort();
+    let mut text = format!("{account}\n{},{}\n", span.from_ms, span.until_ms);
+    for row in ordered {
+        let UsageRow { bucket, access_key, byte_milliseconds, ingress, egress, class_a, class_b } = row;
+        let _ = writeln!(
+            text,
+            "{bucket},{access_key},{byte_milliseconds},{ingress},{egress},{class_a},{class_b}"
+        );
+    }
+    blake3::Hasher::new_derive_key(DOMAIN).update(text.as_bytes()).finalize().to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(bucket: i64, byte_milliseconds: i128) -> UsageRow {
+        UsageRow {
+            bucket,
+            access_key: String::new(),
+            byte_milliseconds,
+            ingress: 1,
+            egress: 2,
+            class_a: 3,
+            class_b: 4,
+        }
+    }
+
+    #[test]
+    fn the_root_stands_for_every_digit_and_for_no_order() {
+        let span = Span { from_ms: 0, until_ms: 1_000 };
+        let rows = [row(1, 1 << 90), row(2, 5)];
+        let root = usage_root("account", span, &rows);
+        assert_eq!(root, "88fe4f59b5e853f14eadbc098f6d48d302eba1ec9eb0f24d79567abbe291f46b");
+        let [first, second] = rows.clone();
+        assert_eq!(usage_root("account", span, &[second, first]), root);
+        let others = [
+            usage_root("other", span, &rows),
+            usage_root("account", Span { until_ms: 1_001, ..span }, &rows),
+            usage_root("account", span, &rows[..1]),
+            usage_root("account", span, &[row(1, (1 << 90) + 1), row(2, 5)]),
+        ];
+        assert!(others.iter().all(|other| *other != root));
+    }
+}

@@ -1,0 +1,183 @@
+//! Prices and invoices.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use datamesh_accounts::{CreditNote, ManualPayments, Month, Payment, PriceVersion, StoredInvoice};
+use datamesh_billing::PriceSheet;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::accounts::{find, time_text};
+use super::error::parse;
+use super::{AdminState, ApiError};
+use crate::s3::now_ms;
+
+/// The longest reason, in bytes.
+const REASON_LEN_MAX: usize = 1024;
+
+pub(super) async fn prices(State(state): State<AdminState>) -> Result<Json<Value>, ApiError> {
+    let prices = state.accounts.prices().await?;
+    Ok(Json(json!({ "prices": prices.iter().map(price).collect::<Vec<_>>() })))
+}
+
+fn price(version: &PriceVersion) -> Value {
+    json!({
+        "plan": version.plan, "version": version.version, "from": time_text(version.from_ms),
+        "created": time_text(version.created_at_ms), "prices": version.prices,
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ApplyPrices {
+    /// The file's text, TOML.
+    prices: String,
+    /// The first month that they count in; the next one if it is left out.
+    #[serde(default)]
+    from: Option<String>,
+}
+
+/// Makes new versions of the prices that a file changes.
+pub(super) async fn apply_prices(
+    State(state): State<AdminState>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let request: ApplyPrices = parse(&body)?;
+    let sheet = PriceSheet::parse(&request.prices);
+    let sheet = sheet.map_err(|error| ApiError::Invalid { message: error.to_string() })?;
+    let from = match &request.from {
+        Some(month) => month.parse::<Month>()?,
+        None => Month::of(now_ms()).next(),
+    };
+    let applied = state.accounts.apply_prices(&sheet, from).await?;
+    let describe = |applied: &datamesh_accounts::AppliedPrices| {
+        let mut described = price(&applied.version);
+        described["new"] = applied.is_new.into();
+        described
+    };
+    tracing::info!(plans = applied.len(), "an operator applied prices");
+    Ok(Json(json!({ "prices": applied.iter().map(describe).collect::<Vec<_>>() })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Run {
+    period: String,
+}
+
+/// Makes the invoices of a month.
+pub(super) async fn run(State(state): State<AdminState>, body: Bytes) -> Result<Json<Value>, ApiError> {
+    let request: Run = parse(&body)?;
+    let run = state.accounts.run_invoices(request.period.parse()?).await?;
+    let summaries = |invoices: &[StoredInvoice]| invoices.iter().map(summary).collect::<Vec<_>>();
+    tracing::info!(period = request.period, made = run.made.len(), "an operator ran invoices");
+    let invoices = [summaries(&run.made), summaries(&run.kept)].concat();
+    Ok(Json(json!({
+        "period": request.period, "made": run.made.len(), "kept": run.kept.len(), "invoices": invoices,
+    })))
+}
+
+pub(super) async fn list(
+    State(state): State<AdminState>,
+    Path(user): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let user = find(&state.accounts, &user).await?;
+    let invoices = state.accounts.invoices(user.id).await?;
+    Ok(Json(json!({ "invoices": invoices.iter().map(summary).collect::<Vec<_>>() })))
+}
+
+pub(super) async fn show(
+    State(state): State<AdminState>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let invoice = state.accounts.invoice(&id).await?;
+    described(&state, &invoice).await
+}
+
+/// The invoice with everything that it was made of, to be verified without any gateway.
+pub(super) async fn export(
+    State(state): State<AdminState>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    Ok(Json(json!(state.accounts.invoice(&id).await?.export)))
+}
+
+pub(super) async fn finalize(
+    State(state): State<AdminState>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let invoice = state.accounts.finalize_invoice(&id).await?;
+    tracing::info!(invoice = id, "an operator made an invoice final");
+    described(&state, &invoice).await
+}
+
+pub(super) async fn write_off(
+    State(state): State<AdminState>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let invoice = state.accounts.write_off_invoice(&id).await?;
+    tracing::info!(invoice = id, "an operator gave an invoice up");
+    described(&state, &invoice).await
+}
+
+/// Records a payment that came in outside of any provider, such as a bank transfer.
+pub(super) async fn pay(State(state): State<AdminState>, body: Bytes) -> Result<Json<Value>, ApiError> {
+    let invoice = state.accounts.receive_payment(&ManualPayments, &body).await?;
+    tracing::info!(invoice = invoice.export.id, "an operator recorded a payment");
+    described(&state, &invoice).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Credit {
+    /// Micro-units.
+    amount: u64,
+    reason: String,
+}
+
+/// Corrects a final invoice by a credit note.
+pub(super) async fn credit(
+    State(state): State<AdminState>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let request: Credit = parse(&body)?;
+    if !(1..=REASON_LEN_MAX).contains(&request.reason.trim().len()) {
+        return Err(ApiError::Invalid { message: format!("reason: expected 1 to {REASON_LEN_MAX} bytes") });
+    }
+    if !(1..=i64::MAX.unsigned_abs()).contains(&request.amount) {
+        return Err(ApiError::Invalid { message: "amount: expected at least one micro-unit".to_owned() });
+    }
+    let (invoice, note) = state.accounts.credit_invoice(&id, request.amount, &request.reason).await?;
+    tracing::info!(invoice = id, note = note.id, amount = note.amount, "an operator credited an invoice");
+    Ok((StatusCode::CREATED, described(&state, &invoice).await?))
+}
+
+fn summary(invoice: &StoredInvoice) -> Value {
+    json!({
+        "id": invoice.export.id, "user_id": invoice.account, "period": invoice.month.to_string(),
+        "status": invoice.status.name(), "currency": invoice.export.invoice.currency,
+        "total": invoice.export.invoice.total, "created": time_text(invoice.created_at_ms),
+        "final": invoice.final_at_ms.and_then(time_text), "due": invoice.due_at_ms.and_then(time_text),
+        "closed": invoice.closed_at_ms.and_then(time_text),
+    })
+}
+
+async fn described(state: &AdminState, invoice: &StoredInvoice) -> Result<Json<Value>, ApiError> {
+    let (payments, notes) = state.accounts.payments(&invoice.export.id).await?;
+    let payment = |payment: &Payment| {
+        json!({
+            "provider": payment.provider, "reference": payment.reference, "amount": payment.amount,
+            "at": time_text(payment.at_ms),
+        })
+    };
+    let note = |note: &CreditNote| json!({ "id": note.id, "amount": note.amount, "reason": note.reason, "at": time_text(note.at_ms) });
+    let mut described = summary(invoice);
+    described["lines"] = json!(invoice.export.invoice.lines);
+    described["usage_root"] = json!(invoice.export.invoice.usage_root);
+    described["payments"] = payments.iter().map(payment).collect();
+    described["credit_notes"] = notes.iter().map(note).collect();
+    Ok(Json(described))
+}
