@@ -104,7 +104,7 @@ pub async fn run(
         Verb::Export { id } => output.json(&client.get(&["invoices", id, "export"]).await?),
         Verb::Verify { .. } => {}
         Verb::Finalize { id } => {
-            lines(output, &client.post(&["invoices", id, "finalize"], &json!({})).await?)
+            lines(output, &client.post(&["invoices", id, "finalize"], &json!({})).await?);
         }
         Verb::Pay { id, amount, reference } => {
             let body = json!({ "invoice": id, "amount": amount, "reference": reference });
