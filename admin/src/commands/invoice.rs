@@ -55,16 +55,13 @@ pub enum Verb {
         #[arg(long)]
         reference: String,
     },
-    /// Corrects a final invoice: so much of it is not owed.
+    /// Corrects a final invoice: so much of it is not owed. The reason (`--reason`) is on the credit note.
     Credit {
         /// The invoice's id.
         id: String,
         /// Micro-units.
         #[arg(long)]
         amount: u64,
-        /// Why.
-        #[arg(long)]
-        reason: String,
     },
     /// Gives a final invoice up as uncollectible.
     WriteOff {
@@ -110,11 +107,15 @@ pub async fn run(
             let body = json!({ "invoice": id, "amount": amount, "reference": reference });
             output.fields(&client.post(&["payments"], &body).await?);
         }
-        Verb::Credit { id, amount, reason } => {
+        Verb::Credit { id, amount } => {
+            let reason = client.flags().reason.as_deref().ok_or_else(|| Failure::Usage {
+                message: "--reason: a credit note says why it was given".to_owned(),
+            })?;
             let body = json!({ "amount": amount, "reason": reason });
             output.fields(&client.post(&["invoices", id, "credit-notes"], &body).await?);
         }
         Verb::WriteOff { id } => {
+            client.flags().confirm("gives what is owed up", id)?;
             output.fields(&client.post(&["invoices", id, "write-off"], &json!({})).await?);
         }
     }

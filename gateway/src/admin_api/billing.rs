@@ -4,18 +4,19 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use datamesh_accounts::{CreditNote, ManualPayments, Month, Payment, PriceVersion, StoredInvoice};
+use datamesh_accounts::{AppliedPrices, CreditNote, ManualPayments, Month, Payment, PaymentProvider, PriceVersion, StoredInvoice};
 use datamesh_billing::PriceSheet;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::accounts::{find, time_text};
+use super::accounts::find;
 use super::error::parse;
+use super::flags::REASON_LEN_MAX;
+use super::guard::Acting;
+use super::preview::changes;
+use super::time::time_text;
 use super::{AdminState, ApiError};
 use crate::s3::now_ms;
-
-/// The longest reason, in bytes.
-const REASON_LEN_MAX: usize = 1024;
 
 pub(super) async fn prices(State(state): State<AdminState>) -> Result<Json<Value>, ApiError> {
     let prices = state.accounts.prices().await?;
@@ -41,7 +42,7 @@ pub(super) struct ApplyPrices {
 
 /// Makes new versions of the prices that a file changes.
 pub(super) async fn apply_prices(
-    State(state): State<AdminState>,
+    Acting(state): Acting,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
     let request: ApplyPrices = parse(&body)?;
@@ -51,14 +52,25 @@ pub(super) async fn apply_prices(
         Some(month) => month.parse::<Month>()?,
         None => Month::of(now_ms()).next(),
     };
+    let before = prices_of(&state.accounts.prices().await?, &sheet);
     let applied = state.accounts.apply_prices(&sheet, from).await?;
-    let describe = |applied: &datamesh_accounts::AppliedPrices| {
+    if state.accounts.is_preview() {
+        let after: Vec<_> = applied.iter().map(|applied| applied.version.clone()).collect();
+        return Ok(changes(&before, &prices_of(&after, &sheet)));
+    }
+    let describe = |applied: &AppliedPrices| {
         let mut described = price(&applied.version);
         described["new"] = applied.is_new.into();
         described
     };
     tracing::info!(plans = applied.len(), "an operator applied prices");
     Ok(Json(json!({ "prices": applied.iter().map(describe).collect::<Vec<_>>() })))
+}
+
+/// The newest version of each plan that a sheet names. The versions are in ascending order.
+fn prices_of(versions: &[PriceVersion], sheet: &PriceSheet) -> Value {
+    let named = versions.iter().filter(|version| sheet.0.contains_key(&version.plan));
+    named.map(|version| (version.plan.clone(), price(version))).collect::<serde_json::Map<_, _>>().into()
 }
 
 #[derive(Deserialize)]
@@ -68,7 +80,7 @@ pub(super) struct Run {
 }
 
 /// Makes the invoices of a month.
-pub(super) async fn run(State(state): State<AdminState>, body: Bytes) -> Result<Json<Value>, ApiError> {
+pub(super) async fn run(Acting(state): Acting, body: Bytes) -> Result<Json<Value>, ApiError> {
     let request: Run = parse(&body)?;
     let run = state.accounts.run_invoices(request.period.parse()?).await?;
     let summaries = |invoices: &[StoredInvoice]| invoices.iter().map(summary).collect::<Vec<_>>();
@@ -105,7 +117,7 @@ pub(super) async fn export(
 }
 
 pub(super) async fn finalize(
-    State(state): State<AdminState>,
+    Acting(state): Acting,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let invoice = state.accounts.finalize_invoice(&id).await?;
@@ -114,17 +126,26 @@ pub(super) async fn finalize(
 }
 
 pub(super) async fn write_off(
-    State(state): State<AdminState>,
+    Acting(state): Acting,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
+    let before = state.accounts.invoice(&id).await?;
     let invoice = state.accounts.write_off_invoice(&id).await?;
+    if state.accounts.is_preview() {
+        return Ok(changes(&summary(&before), &summary(&invoice)));
+    }
     tracing::info!(invoice = id, "an operator gave an invoice up");
     described(&state, &invoice).await
 }
 
 /// Records a payment that came in outside of any provider, such as a bank transfer.
-pub(super) async fn pay(State(state): State<AdminState>, body: Bytes) -> Result<Json<Value>, ApiError> {
+pub(super) async fn pay(Acting(state): Acting, body: Bytes) -> Result<Json<Value>, ApiError> {
+    let notice = ManualPayments.read(&body)?;
+    let before = state.accounts.invoice(&notice.invoice).await?;
     let invoice = state.accounts.receive_payment(&ManualPayments, &body).await?;
+    if state.accounts.is_preview() {
+        return Ok(changes(&summary(&before), &summary(&invoice)));
+    }
     tracing::info!(invoice = invoice.export.id, "an operator recorded a payment");
     described(&state, &invoice).await
 }
@@ -139,7 +160,7 @@ pub(super) struct Credit {
 
 /// Corrects a final invoice by a credit note.
 pub(super) async fn credit(
-    State(state): State<AdminState>,
+    Acting(state): Acting,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
@@ -150,7 +171,11 @@ pub(super) async fn credit(
     if !(1..=i64::MAX.unsigned_abs()).contains(&request.amount) {
         return Err(ApiError::Invalid { message: "amount: expected at least one micro-unit".to_owned() });
     }
+    let before = state.accounts.invoice(&id).await?;
     let (invoice, note) = state.accounts.credit_invoice(&id, request.amount, &request.reason).await?;
+    if state.accounts.is_preview() {
+        return Ok((StatusCode::OK, changes(&summary(&before), &summary(&invoice))));
+    }
     tracing::info!(invoice = id, note = note.id, amount = note.amount, "an operator credited an invoice");
     Ok((StatusCode::CREATED, described(&state, &invoice).await?))
 }

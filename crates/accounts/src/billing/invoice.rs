@@ -236,8 +236,7 @@ impl Accounts {
             self.make_invoice(draft.account, draft.month).await?;
         }
         let id = Arc::<str>::from(id);
-        self.db()
-            .write(move |tx| {
+        self.write(move |tx| {
                 let id = Arc::clone(&id);
                 Box::pin(async move { finalize(tx, &id, now_ms).await })
             })

@@ -46,7 +46,6 @@ impl Accounts {
         let shared = Arc::new((id.to_owned(), payment));
         let now_ms = self.now_ms();
         let invoice = self
-            .db()
             .write(move |tx| {
                 let shared = Arc::clone(&shared);
                 Box::pin(async move { pay(tx, &shared.0, &shared.1, now_ms).await })
@@ -77,7 +76,6 @@ impl Accounts {
         };
         let shared = Arc::new((id.to_owned(), note.clone()));
         let invoice = self
-            .db()
             .write(move |tx| {
                 let shared = Arc::clone(&shared);
                 Box::pin(async move { credit(tx, &shared.0, &shared.1, now_ms).await })
@@ -93,8 +91,7 @@ impl Accounts {
     /// [`AccountsError::NoSuchInvoice`], [`AccountsError::InvoiceState`].
     pub async fn write_off_invoice(&self, id: &str) -> Result<StoredInvoice, AccountsError> {
         let (id, now_ms) = (Arc::<str>::from(id), self.now_ms());
-        self.db()
-            .write(move |tx| {
+        self.write(move |tx| {
                 let id = Arc::clone(&id);
                 Box::pin(async move {
                     let invoice = locked(tx, &id).await?;

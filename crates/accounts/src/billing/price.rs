@@ -90,8 +90,7 @@ impl Accounts {
             return Err(AccountsError::InvalidPeriod { reason });
         }
         let sheet = Arc::new(sheet.0.clone());
-        self.db()
-            .write(move |tx| {
+        self.write(move |tx| {
                 let sheet = Arc::clone(&sheet);
                 Box::pin(async move { apply(tx, &sheet, from.start_ms(), now_ms).await })
             })
