@@ -108,10 +108,11 @@ pub async fn run(
             output.fields(&client.post(&["payments"], &body).await?);
         }
         Verb::Credit { id, amount } => {
-            let reason = client.flags().reason.as_deref().ok_or_else(|| Failure::Usage {
-                message: "--reason: a credit note says why it was given".to_owned(),
-            })?;
-            let body = json!({ "amount": amount, "reason": reason });
+            if client.flags().reason.is_none() {
+                let message = "--reason: a credit note says why it was given".to_owned();
+                return Err(Failure::Usage { message });
+            }
+            let body = json!({ "amount": amount });
             output.fields(&client.post(&["invoices", id, "credit-notes"], &body).await?);
         }
         Verb::WriteOff { id } => {

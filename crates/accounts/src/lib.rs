@@ -51,6 +51,7 @@ pub use admission::{Admission, Direction};
 pub use audit::{
     Act, AuditCheck, AuditEntry, AuditFault, AuditFilter, AuditHead, AuditPublicKey, AuditVerdict, Digest,
     NewEntry, Outcome, WitnessedHead,
+};
 pub use billing::{
     AppliedPrices, CreditNote, DunningPolicy, DunningStage, InvoiceRun, InvoiceStatus, ManualPayments,
     Payment, PaymentNotice, PaymentProvider, PriceVersion, StoredInvoice,

@@ -1,17 +1,18 @@
 //! Prices and invoices.
 
-use axum::Json;
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use datamesh_accounts::{AppliedPrices, CreditNote, ManualPayments, Month, Payment, PaymentProvider, PriceVersion, StoredInvoice};
+use axum::{Extension, Json};
+use datamesh_accounts::{Act, AppliedPrices, CreditNote, ManualPayments, Month, Payment, PaymentProvider, PriceVersion, StoredInvoice};
 use datamesh_billing::PriceSheet;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::accounts::find;
 use super::error::parse;
-use super::flags::REASON_LEN_MAX;
 use super::guard::Acting;
 use super::preview::changes;
 use super::time::time_text;
@@ -155,24 +156,26 @@ pub(super) async fn pay(Acting(state): Acting, body: Bytes) -> Result<Json<Value
 pub(super) struct Credit {
     /// Micro-units.
     amount: u64,
-    reason: String,
 }
 
-/// Corrects a final invoice by a credit note.
+/// Corrects a final invoice by a credit note, on which the request's reason is.
 pub(super) async fn credit(
     Acting(state): Acting,
+    Extension(act): Extension<Arc<Act>>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let request: Credit = parse(&body)?;
-    if !(1..=REASON_LEN_MAX).contains(&request.reason.trim().len()) {
-        return Err(ApiError::Invalid { message: format!("reason: expected 1 to {REASON_LEN_MAX} bytes") });
+    let reason = act.reason().trim();
+    if reason.is_empty() {
+        let message = "datamesh-reason: a credit note says why it was given".to_owned();
+        return Err(ApiError::Invalid { message });
     }
     if !(1..=i64::MAX.unsigned_abs()).contains(&request.amount) {
         return Err(ApiError::Invalid { message: "amount: expected at least one micro-unit".to_owned() });
     }
     let before = state.accounts.invoice(&id).await?;
-    let (invoice, note) = state.accounts.credit_invoice(&id, request.amount, &request.reason).await?;
+    let (invoice, note) = state.accounts.credit_invoice(&id, request.amount, reason).await?;
     if state.accounts.is_preview() {
         return Ok((StatusCode::OK, changes(&summary(&before), &summary(&invoice))));
     }

@@ -181,19 +181,27 @@ fn flags_repeat_preview_and_confirm_changes() {
     let user = user["user_id"].as_str().unwrap();
     let plans = temporary.path().join("plans.toml");
     fs::write(&plans, "[premium]\nbytes = { maximum = 5 }\n").unwrap();
+    let prices = temporary.path().join("prices.toml");
+    fs::write(&prices, "[premium]\ncurrency = \"USD\"\nmonth = 7\n").unwrap();
     let hold = admin_json(&data_dir, &["user", "hold", user, "--scope", "read"])["hold_id"].clone();
     let hold = hold.as_str().unwrap();
     let state = || {
-        let verbs: [&[&str]; 4] =
-            [&["quota", "show", user], &["user", "holds", user], &["plan", "list"], &["user", "list"]];
+        let verbs: [&[&str]; 5] = [
+            &["quota", "show", user],
+            &["user", "holds", user],
+            &["plan", "list"],
+            &["price", "list"],
+            &["user", "list"],
+        ];
         verbs.map(|verb| admin_json(&data_dir, verb))
     };
     let before = state();
-    let previews: [(&[&str], &str, Value); 6] = [
+    let previews: [(&[&str], &str, Value); 7] = [
         (&["user", "plan", user, "--plan", "premium"], "/bytes/limit", json!(100_000_000_000_u64)),
         (&["quota", "set", user, "--bytes", "7"], "/bytes/limit", json!(7)),
         (&["user", "limits", user, "--bytes", "8"], "/bytes_limit", json!(8)),
         (&["plan", "apply", plans.to_str().unwrap()], "/premium/version", json!(2)),
+        (&["price", "apply", prices.to_str().unwrap()], "/premium/prices/month", json!(7)),
         (&["user", "hold", user, "--scope", "all"], "/hold/scope", json!("all")),
         (&["user", "lift", hold], "/lifted", Value::Null),
     ];

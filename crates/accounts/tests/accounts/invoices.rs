@@ -1,7 +1,7 @@
 //! Invoices: made of what was used, final once, paid or dunned.
 
 use super::*;
-use datamesh_accounts::{DunningPolicy, Effect, HoldScope, InvoiceStatus, Month, Payment, StoredInvoice};
+use datamesh_accounts::{Act, Digest, DunningPolicy, Effect, HoldScope, InvoiceStatus, Month, Payment, StoredInvoice};
 use datamesh_billing::{BillingError, Item, PriceSheet};
 use datamesh_db::UsageChange;
 use datamesh_types::AccountId;
@@ -249,6 +249,40 @@ async fn an_overdue_invoice_freezes_step_by_step_and_its_payment_restores_everyt
         assert_eq!(paid.status, InvoiceStatus::Paid);
         assert!(may(Effect::Write).await && may(Effect::Read).await);
         assert_eq!(books.accounts.dun(policy).await.unwrap(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_tried_out_with_money_shows_the_outcome_and_changes_nothing() {
+    for_each_engine(|db| async move {
+        let books = Books::open(db, "enterprise").await;
+        let invoice = books.owed().await;
+        let id = invoice.export.id.as_str();
+        let act = || Arc::new(Act::new("operator", "invoice", "", "", Digest::NONE, true));
+        let preview = || books.accounts.acting(act());
+        let payment = Payment {
+            provider: "manual".to_owned(),
+            reference: "first".to_owned(),
+            amount: 10_000_000,
+            at_ms: books.fixture.clock.now_ms(),
+        };
+        let paid = preview().record_payment(id, payment).await.unwrap();
+        assert_eq!(paid.status, InvoiceStatus::Paid);
+        let (credited, _) = preview().credit_invoice(id, 10_000_000, "all of it").await.unwrap();
+        assert_eq!(credited.status, InvoiceStatus::Paid);
+        let given_up = preview().write_off_invoice(id).await.unwrap();
+        assert_eq!(given_up.status, InvoiceStatus::Uncollectible);
+        let sheet = PriceSheet::parse("[enterprise]\ncurrency = \"USD\"\nmonth = 7").unwrap();
+        let prices = books.accounts.prices().await.unwrap();
+        let applied = preview().apply_prices(&sheet, books.month.next()).await.unwrap();
+        assert!(applied[0].is_new);
+        let refused = preview().credit_invoice(id, 10_000_001, "too much").await;
+        assert!(matches!(refused, Err(AccountsError::InvoiceState { .. })), "it fails as it would");
+
+        assert_eq!(books.accounts.invoice(id).await.unwrap(), invoice);
+        assert_eq!(books.accounts.payments(id).await.unwrap(), (vec![], vec![]));
+        assert_eq!(books.accounts.prices().await.unwrap(), prices);
     })
     .await;
 }
