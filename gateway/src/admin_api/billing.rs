@@ -6,7 +6,10 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use datamesh_accounts::{Act, AppliedPrices, CreditNote, ManualPayments, Month, Payment, PaymentProvider, PriceVersion, StoredInvoice};
+use datamesh_accounts::{
+    Act, AppliedPrices, CreditNote, ManualPayments, Month, Payment, PaymentProvider, PriceVersion,
+    StoredInvoice,
+};
 use datamesh_billing::PriceSheet;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -42,10 +45,7 @@ pub(super) struct ApplyPrices {
 }
 
 /// Makes new versions of the prices that a file changes.
-pub(super) async fn apply_prices(
-    Acting(state): Acting,
-    body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn apply_prices(Acting(state): Acting, body: Bytes) -> Result<Json<Value>, ApiError> {
     let request: ApplyPrices = parse(&body)?;
     let sheet = PriceSheet::parse(&request.prices);
     let sheet = sheet.map_err(|error| ApiError::Invalid { message: error.to_string() })?;
@@ -117,10 +117,7 @@ pub(super) async fn export(
     Ok(Json(json!(state.accounts.invoice(&id).await?.export)))
 }
 
-pub(super) async fn finalize(
-    Acting(state): Acting,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn finalize(Acting(state): Acting, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     let invoice = state.accounts.finalize_invoice(&id).await?;
     tracing::info!(invoice = id, "an operator made an invoice final");
     described(&state, &invoice).await

@@ -6,7 +6,8 @@ use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::{
-    AdminState, accounts, audit, billing, cluster, encryption, holds, limits, maintenance, usage, verification,
+    AdminState, accounts, audit, billing, cluster, encryption, holds, limits, maintenance, usage,
+    verification,
 };
 
 /// What a route does.

@@ -237,10 +237,10 @@ impl Accounts {
         }
         let id = Arc::<str>::from(id);
         self.write(move |tx| {
-                let id = Arc::clone(&id);
-                Box::pin(async move { finalize(tx, &id, now_ms).await })
-            })
-            .await
+            let id = Arc::clone(&id);
+            Box::pin(async move { finalize(tx, &id, now_ms).await })
+        })
+        .await
     }
 }
 

@@ -92,17 +92,17 @@ impl Accounts {
     pub async fn write_off_invoice(&self, id: &str) -> Result<StoredInvoice, AccountsError> {
         let (id, now_ms) = (Arc::<str>::from(id), self.now_ms());
         self.write(move |tx| {
-                let id = Arc::clone(&id);
-                Box::pin(async move {
-                    let invoice = locked(tx, &id).await?;
-                    if invoice.status != InvoiceStatus::Final {
-                        return Err(refused(&invoice, "only a final invoice can be given up"));
-                    }
-                    close(tx, &id, InvoiceStatus::Uncollectible, now_ms).await?;
-                    locked(tx, &id).await
-                })
+            let id = Arc::clone(&id);
+            Box::pin(async move {
+                let invoice = locked(tx, &id).await?;
+                if invoice.status != InvoiceStatus::Final {
+                    return Err(refused(&invoice, "only a final invoice can be given up"));
+                }
+                close(tx, &id, InvoiceStatus::Uncollectible, now_ms).await?;
+                locked(tx, &id).await
             })
-            .await
+        })
+        .await
     }
 
     /// What came in for an invoice, oldest first.

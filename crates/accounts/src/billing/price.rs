@@ -91,10 +91,10 @@ impl Accounts {
         }
         let sheet = Arc::new(sheet.0.clone());
         self.write(move |tx| {
-                let sheet = Arc::clone(&sheet);
-                Box::pin(async move { apply(tx, &sheet, from.start_ms(), now_ms).await })
-            })
-            .await
+            let sheet = Arc::clone(&sheet);
+            Box::pin(async move { apply(tx, &sheet, from.start_ms(), now_ms).await })
+        })
+        .await
     }
 }
 
