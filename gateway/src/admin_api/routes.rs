@@ -61,16 +61,22 @@ where
     Route { method, path, action, effect, handler: on(filter, handler) }
 }
 
+const READ: Effect = Effect::Read;
+const CHANGE: Effect = Effect::Change { has_preview: false };
+const PREVIEWED: Effect = Effect::Change { has_preview: true };
+const WORK: Effect = Effect::Work;
+const GET: Method = Method::GET;
+const POST: Method = Method::POST;
+const PUT: Method = Method::PUT;
+const DELETE: Method = Method::DELETE;
+
 /// All routes that need a token.
 pub(super) fn table() -> Vec<Route> {
-    const READ: Effect = Effect::Read;
-    const CHANGE: Effect = Effect::Change { has_preview: false };
-    const PREVIEWED: Effect = Effect::Change { has_preview: true };
-    const WORK: Effect = Effect::Work;
-    const GET: Method = Method::GET;
-    const POST: Method = Method::POST;
-    const PUT: Method = Method::PUT;
-    const DELETE: Method = Method::DELETE;
+    [of_accounts(), of_billing(), of_the_system()].into_iter().flatten().collect()
+}
+
+/// Accounts, what they may do, and their keys.
+fn of_accounts() -> Vec<Route> {
     vec![
         route(GET, "/v1/users", "user.list", READ, accounts::list_users),
         route(POST, "/v1/users", "user.create", CHANGE, accounts::create_user),
@@ -91,19 +97,6 @@ pub(super) fn table() -> Vec<Route> {
         route(GET, "/v1/plans", "plan.list", READ, limits::plans),
         route(POST, "/v1/plans", "plan.apply", PREVIEWED, limits::apply_plans),
         route(POST, "/v1/quota/reconcile", "quota.reconcile", CHANGE, limits::reconcile),
-        route(GET, "/v1/users/{user}/usage", "usage.show", READ, usage::show),
-        route(GET, "/v1/users/{user}/usage/hours", "usage.export", READ, usage::hours),
-        route(POST, "/v1/usage/verify", "usage.verify", READ, usage::verify),
-        route(GET, "/v1/prices", "price.list", READ, billing::prices),
-        route(POST, "/v1/prices", "price.apply", PREVIEWED, billing::apply_prices),
-        route(GET, "/v1/users/{user}/invoices", "invoice.list", READ, billing::list),
-        route(POST, "/v1/invoices/run", "invoice.run", WORK, billing::run),
-        route(GET, "/v1/invoices/{invoice}", "invoice.show", READ, billing::show),
-        route(GET, "/v1/invoices/{invoice}/export", "invoice.export", READ, billing::export),
-        route(POST, "/v1/invoices/{invoice}/finalize", "invoice.finalize", CHANGE, billing::finalize),
-        route(POST, "/v1/invoices/{invoice}/credit-notes", "invoice.credit", PREVIEWED, billing::credit),
-        route(POST, "/v1/invoices/{invoice}/write-off", "invoice.write-off", PREVIEWED, billing::write_off),
-        route(POST, "/v1/payments", "invoice.pay", PREVIEWED, billing::pay),
         route(GET, "/v1/users/{user}/keys", "key.list", READ, accounts::list_keys),
         route(POST, "/v1/users/{user}/keys", "key.create", CHANGE, accounts::create_key),
         route(DELETE, "/v1/keys/{key}", "key.revoke", CHANGE, accounts::revoke_key),
@@ -123,6 +116,31 @@ pub(super) fn table() -> Vec<Route> {
             WORK,
             encryption::create_named_key,
         ),
+    ]
+}
+
+/// What accounts use, and what they owe for it.
+fn of_billing() -> Vec<Route> {
+    vec![
+        route(GET, "/v1/users/{user}/usage", "usage.show", READ, usage::show),
+        route(GET, "/v1/users/{user}/usage/hours", "usage.export", READ, usage::hours),
+        route(POST, "/v1/usage/verify", "usage.verify", READ, usage::verify),
+        route(GET, "/v1/prices", "price.list", READ, billing::prices),
+        route(POST, "/v1/prices", "price.apply", PREVIEWED, billing::apply_prices),
+        route(GET, "/v1/users/{user}/invoices", "invoice.list", READ, billing::list),
+        route(POST, "/v1/invoices/run", "invoice.run", WORK, billing::run),
+        route(GET, "/v1/invoices/{invoice}", "invoice.show", READ, billing::show),
+        route(GET, "/v1/invoices/{invoice}/export", "invoice.export", READ, billing::export),
+        route(POST, "/v1/invoices/{invoice}/finalize", "invoice.finalize", CHANGE, billing::finalize),
+        route(POST, "/v1/invoices/{invoice}/credit-notes", "invoice.credit", PREVIEWED, billing::credit),
+        route(POST, "/v1/invoices/{invoice}/write-off", "invoice.write-off", PREVIEWED, billing::write_off),
+        route(POST, "/v1/payments", "invoice.pay", PREVIEWED, billing::pay),
+    ]
+}
+
+/// The gateway's own keys, where chunks are, background work, the audit log.
+fn of_the_system() -> Vec<Route> {
+    vec![
         route(GET, "/v1/kek", "kek.status", READ, encryption::kek_keys),
         route(POST, "/v1/kek/add", "kek.add", WORK, encryption::add_kek),
         route(POST, "/v1/kek/rotate", "kek.rotate", WORK, encryption::rotate_kek),
