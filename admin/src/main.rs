@@ -58,6 +58,9 @@ enum Noun {
     /// What accounts owe for a month.
     #[command(subcommand)]
     Invoice(commands::invoice::Verb),
+    /// The payment provider to try things with.
+    #[command(subcommand)]
+    Sandbox(commands::sandbox::Verb),
     /// Keys that objects are encrypted with by name.
     #[command(subcommand)]
     EncryptionKey(commands::encryption_key::Verb),
@@ -118,6 +121,7 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
         Noun::Usage(verb) => commands::usage::run(verb, &client()?, output).await,
         Noun::Price(verb) => commands::price::run(verb, &client()?, output).await,
         Noun::Invoice(verb) => commands::invoice::run(verb, client, output).await,
+        Noun::Sandbox(verb) => commands::sandbox::run(verb, &client()?, output).await,
         Noun::EncryptionKey(verb) => commands::encryption_key::run(verb, &client()?, output).await,
         Noun::Kek(verb) => commands::kek::run(verb, &client()?, output).await,
         Noun::Node(verb) => commands::node::run(verb, &client()?, output).await,

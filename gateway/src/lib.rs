@@ -16,6 +16,7 @@ pub mod inventory;
 pub mod jobs;
 pub mod lifecycle;
 pub mod mail;
+pub mod payment_api;
 pub mod request_metrics;
 pub mod retrieve;
 pub mod s3;

@@ -55,6 +55,14 @@ pub enum Verb {
         #[arg(long)]
         reference: String,
     },
+    /// Asks a payment provider for what is owed. Until it has told what became of that, asking again asks for nothing more.
+    Charge {
+        /// The invoice's id.
+        id: String,
+        /// Who is asked. Default: the only provider there is.
+        #[arg(long)]
+        provider: Option<String>,
+    },
     /// Corrects a final invoice: so much of it is not owed. The reason (`--reason`) is on the credit note.
     Credit {
         /// The invoice's id.
@@ -106,6 +114,10 @@ pub async fn run(
         Verb::Pay { id, amount, reference } => {
             let body = json!({ "invoice": id, "amount": amount, "reference": reference });
             output.fields(&client.post(&["payments"], &body).await?);
+        }
+        Verb::Charge { id, provider } => {
+            let body = json!({ "provider": provider });
+            output.fields(&client.post(&["invoices", id, "charge"], &body).await?);
         }
         Verb::Credit { id, amount } => {
             if client.flags().reason.is_none() {

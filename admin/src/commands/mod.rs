@@ -17,5 +17,6 @@ pub mod plan;
 pub mod price;
 pub mod quota;
 pub mod repair;
+pub mod sandbox;
 pub mod usage;
 pub mod user;

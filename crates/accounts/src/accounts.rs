@@ -20,7 +20,7 @@ use crate::meter::FLUSH_EVERY;
 use crate::metering::{EventSource, StorageEvent, TrafficLog};
 use crate::owner::{Book, Month, Owner};
 use crate::session::{SESSIONS_KEPT, SessionKeys};
-use crate::{AccountsError, Clock, Keyring, Session, SystemClock, billing, schema};
+use crate::{AccountsError, Clock, Keyring, PaymentProvider, Session, SystemClock, billing, schema};
 
 /// Names of accounts kept in memory.
 const NAMES_MAX: usize = 16_384;
@@ -44,6 +44,8 @@ pub struct AccountsConfig {
     pub registration: RegistrationSettings,
     /// Who verifies people.
     pub verification: Arc<dyn VerificationProvider>,
+    /// Who can be asked for payments.
+    pub payment_providers: Vec<Arc<dyn PaymentProvider>>,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -58,6 +60,7 @@ impl Default for AccountsConfig {
             audit_head_file: None,
             registration: RegistrationSettings::default(),
             verification: Arc::new(ManualProvider),
+            payment_providers: Vec::new(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -122,7 +125,7 @@ impl Accounts {
         let accounts = Self { shared: Arc::new(shared), act: None };
         accounts.consult_witness().await?;
         accounts.ship_plans().await?;
-        billing::ship(&accounts).await?;
+        billing::open(&accounts).await?;
         tokio::spawn(upkeep(Arc::downgrade(&accounts.shared), every));
         tokio::spawn(flush(Arc::downgrade(&accounts.shared)));
         Ok(accounts)

@@ -229,6 +229,24 @@ pub enum AccountsError {
         /// The reference.
         reference: String,
     },
+    /// A message about payments is not proven to be its provider's.
+    #[error("the message is not proven to be the provider's: {reason}")]
+    UnprovenNotice {
+        /// Why.
+        reason: &'static str,
+    },
+    /// No payment provider has this name here.
+    #[error("there is no payment provider {name:?} here")]
+    UnknownProvider {
+        /// The name.
+        name: String,
+    },
+    /// No such payment intent.
+    #[error("there is no payment intent {id}")]
+    NoSuchIntent {
+        /// The id.
+        id: String,
+    },
     /// A limit leaves no room.
     #[error(
         "the limit of {limit} {dimension} of the {owner} would be exceeded: {used} used, {reserved} reserved, \

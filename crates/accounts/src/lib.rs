@@ -53,8 +53,9 @@ pub use audit::{
     NewEntry, Outcome, WitnessedHead,
 };
 pub use billing::{
-    AppliedPrices, CreditNote, DunningPolicy, DunningStage, InvoiceRun, InvoiceStatus, ManualPayments,
-    Payment, PaymentNotice, PaymentProvider, PriceVersion, StoredInvoice,
+    AppliedPrices, Charging, CreditNote, DunningPolicy, DunningStage, IntentStatus, InvoiceRun,
+    InvoiceStatus, ManualPayments, Notice, Payment, PaymentEvent, PaymentIntent, PaymentProvider,
+    PriceVersion, Refund, SandboxPayments, Settlement, StoredInvoice,
 };
 pub use clock::{Clock, SystemClock};
 pub use dimension::Dimension;

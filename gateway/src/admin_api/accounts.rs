@@ -37,7 +37,10 @@ impl From<AccountsError> for ApiError {
             AccountsError::NoSuchAccount { .. }
             | AccountsError::NoSuchAccessKey { .. }
             | AccountsError::NoSuchInvoice { .. }
+            | AccountsError::NoSuchIntent { .. }
+            | AccountsError::UnknownProvider { .. }
             | AccountsError::NoSuchHold { .. } => Self::NotFound { message },
+            AccountsError::UnprovenNotice { .. } => Self::Unproven { message },
             AccountsError::InvalidEmail { .. }
             | AccountsError::UnknownPlan { .. }
             | AccountsError::InvalidPlans { .. }

@@ -6,10 +6,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use datamesh_accounts::{
-    Act, AppliedPrices, CreditNote, ManualPayments, Month, Payment, PaymentProvider, PriceVersion,
-    StoredInvoice,
-};
+use datamesh_accounts::{Act, AppliedPrices, CreditNote, Month, Payment, PaymentIntent, PriceVersion, Refund, StoredInvoice};
 use datamesh_billing::PriceSheet;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -138,14 +135,65 @@ pub(super) async fn write_off(
 
 /// Records a payment that came in outside of any provider, such as a bank transfer.
 pub(super) async fn pay(Acting(state): Acting, body: Bytes) -> Result<Json<Value>, ApiError> {
-    let notice = ManualPayments.read(&body)?;
-    let before = state.accounts.invoice(&notice.invoice).await?;
-    let invoice = state.accounts.receive_payment(&ManualPayments, &body).await?;
+    let before = invoice_paid(&state, &body).await?;
+    let invoice = state.accounts.receive_manual_payment(&body).await?;
     if state.accounts.is_preview() {
         return Ok(changes(&summary(&before), &summary(&invoice)));
     }
     tracing::info!(invoice = invoice.export.id, "an operator recorded a payment");
     described(&state, &invoice).await
+}
+
+/// The invoice that a payment by hand is for, as it is before.
+async fn invoice_paid(state: &AdminState, body: &[u8]) -> Result<StoredInvoice, ApiError> {
+    #[derive(Deserialize)]
+    struct For {
+        invoice: String,
+    }
+    let For { invoice } = parse(body)?;
+    Ok(state.accounts.invoice(&invoice).await?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Charge {
+    /// Who is asked; the only provider if it is left out.
+    #[serde(default)]
+    provider: Option<String>,
+}
+
+/// Asks a payment provider for what is owed.
+pub(super) async fn charge(
+    Acting(state): Acting,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let Charge { provider } = parse(&body)?;
+    let known = state.accounts.payment_providers();
+    let provider = match (&provider, known) {
+        (Some(provider), _) => provider.as_str(),
+        (None, [only]) => only.name(),
+        (None, []) => {
+            let message = "there is no payment provider here: it needs [payments]".to_owned();
+            return Err(ApiError::NotFound { message });
+        }
+        (None, _) => {
+            let names: Vec<_> = known.iter().map(|provider| provider.name()).collect();
+            let message = format!("provider: expected one of {}", names.join(", "));
+            return Err(ApiError::Invalid { message });
+        }
+    };
+    let intent = state.accounts.charge_invoice(&id, provider).await?;
+    tracing::info!(invoice = id, intent = intent.id, provider, "an operator asked for a payment");
+    Ok(Json(intent_json(&intent)))
+}
+
+fn intent_json(intent: &PaymentIntent) -> Value {
+    json!({
+        "id": intent.id, "invoice": intent.invoice, "provider": intent.provider,
+        "reference": intent.reference, "amount": intent.amount, "currency": intent.currency,
+        "status": intent.status.name(), "failure": intent.failure, "created": time_text(intent.created_at_ms),
+    })
 }
 
 #[derive(Deserialize)]
@@ -168,9 +216,6 @@ pub(super) async fn credit(
         let message = "datamesh-reason: a credit note says why it was given".to_owned();
         return Err(ApiError::Invalid { message });
     }
-    if !(1..=i64::MAX.unsigned_abs()).contains(&request.amount) {
-        return Err(ApiError::Invalid { message: "amount: expected at least one micro-unit".to_owned() });
-    }
     let before = state.accounts.invoice(&id).await?;
     let (invoice, note) = state.accounts.credit_invoice(&id, request.amount, reason).await?;
     if state.accounts.is_preview() {
@@ -191,18 +236,31 @@ fn summary(invoice: &StoredInvoice) -> Value {
 }
 
 async fn described(state: &AdminState, invoice: &StoredInvoice) -> Result<Json<Value>, ApiError> {
-    let (payments, notes) = state.accounts.payments(&invoice.export.id).await?;
+    let settlement = state.accounts.settlement(invoice).await?;
     let payment = |payment: &Payment| {
         json!({
             "provider": payment.provider, "reference": payment.reference, "amount": payment.amount,
             "at": time_text(payment.at_ms),
         })
     };
-    let note = |note: &CreditNote| json!({ "id": note.id, "amount": note.amount, "reason": note.reason, "at": time_text(note.at_ms) });
+    let refund = |refund: &Refund| {
+        json!({
+            "provider": refund.provider, "reference": refund.reference, "payment": refund.payment,
+            "amount": refund.amount, "at": time_text(refund.at_ms),
+        })
+    };
+    let note = |note: &CreditNote| {
+        json!({
+            "id": note.id, "amount": note.amount, "reason": note.reason, "at": time_text(note.at_ms),
+        })
+    };
     let mut described = summary(invoice);
     described["lines"] = json!(invoice.export.invoice.lines);
     described["usage_root"] = json!(invoice.export.invoice.usage_root);
-    described["payments"] = payments.iter().map(payment).collect();
-    described["credit_notes"] = notes.iter().map(note).collect();
+    described["owed"] = settlement.owed.into();
+    described["payments"] = settlement.payments.iter().map(payment).collect();
+    described["refunds"] = settlement.refunds.iter().map(refund).collect();
+    described["credit_notes"] = settlement.credit_notes.iter().map(note).collect();
+    described["intents"] = settlement.intents.iter().map(intent_json).collect();
     Ok(Json(described))
 }

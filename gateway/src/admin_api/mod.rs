@@ -20,6 +20,7 @@ mod metrics;
 mod preview;
 mod probes;
 mod routes;
+mod sandbox;
 mod time;
 mod token;
 mod usage;
@@ -37,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::holdings::Holdings;
 use crate::jobs::Jobs;
+use crate::payment_api::SandboxSender;
 
 pub(crate) use accounts::{known_key, new_key};
 pub use error::ApiError;
@@ -63,6 +65,8 @@ pub struct AdminState {
     pub jobs: Jobs,
     /// What `/metrics` prints.
     pub metrics: Metrics,
+    /// The other side of the sandbox of payments, if there is one.
+    pub sandbox: Option<SandboxSender>,
 }
 
 /// Serves until `stop`, then answers what is under way.

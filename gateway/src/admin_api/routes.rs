@@ -6,7 +6,7 @@ use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::{
-    AdminState, accounts, audit, billing, cluster, encryption, holds, limits, maintenance, usage,
+    AdminState, accounts, audit, billing, cluster, encryption, holds, limits, maintenance, sandbox, usage,
     verification,
 };
 
@@ -97,6 +97,21 @@ fn of_accounts() -> Vec<Route> {
         route(GET, "/v1/plans", "plan.list", READ, limits::plans),
         route(POST, "/v1/plans", "plan.apply", PREVIEWED, limits::apply_plans),
         route(POST, "/v1/quota/reconcile", "quota.reconcile", CHANGE, limits::reconcile),
+        route(GET, "/v1/users/{user}/usage", "usage.show", READ, usage::show),
+        route(GET, "/v1/users/{user}/usage/hours", "usage.export", READ, usage::hours),
+        route(POST, "/v1/usage/verify", "usage.verify", READ, usage::verify),
+        route(GET, "/v1/prices", "price.list", READ, billing::prices),
+        route(POST, "/v1/prices", "price.apply", PREVIEWED, billing::apply_prices),
+        route(GET, "/v1/users/{user}/invoices", "invoice.list", READ, billing::list),
+        route(POST, "/v1/invoices/run", "invoice.run", WORK, billing::run),
+        route(GET, "/v1/invoices/{invoice}", "invoice.show", READ, billing::show),
+        route(GET, "/v1/invoices/{invoice}/export", "invoice.export", READ, billing::export),
+        route(POST, "/v1/invoices/{invoice}/finalize", "invoice.finalize", CHANGE, billing::finalize),
+        route(POST, "/v1/invoices/{invoice}/credit-notes", "invoice.credit", PREVIEWED, billing::credit),
+        route(POST, "/v1/invoices/{invoice}/write-off", "invoice.write-off", PREVIEWED, billing::write_off),
+        route(POST, "/v1/invoices/{invoice}/charge", "invoice.charge", WORK, billing::charge),
+        route(POST, "/v1/payments", "invoice.pay", PREVIEWED, billing::pay),
+        route(POST, "/v1/sandbox/messages", "sandbox.answer", WORK, sandbox::answer),
         route(GET, "/v1/users/{user}/keys", "key.list", READ, accounts::list_keys),
         route(POST, "/v1/users/{user}/keys", "key.create", CHANGE, accounts::create_key),
         route(DELETE, "/v1/keys/{key}", "key.revoke", CHANGE, accounts::revoke_key),

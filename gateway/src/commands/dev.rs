@@ -18,9 +18,9 @@ use datamesh_shard_store::ShardStoreConfig;
 use datamesh_types::{ByteSize, NodeId, TimeSpan};
 
 use super::until_terminated;
-use crate::config::{BackendSection, GatewayConfig};
+use crate::config::{BackendSection, GatewayConfig, PaymentsSection, SandboxSection};
 use crate::events::Network;
-use crate::instance::{Credentials, Instance, StartError, read_credentials, write_credentials};
+use crate::instance::{Credentials, Instance, StartError, make_token, read_credentials, write_credentials};
 
 /// The account of a data folder's first start.
 const EMAIL: &str = "dev@example.org";
@@ -50,6 +50,9 @@ pub struct Arguments {
     /// Where people register and log in; port 0 takes a free one, which is printed.
     #[arg(long, default_value = "127.0.0.1:0")]
     accounts_listen: SocketAddr,
+    /// Where payment providers tell of payments; port 0 takes a free one, which is printed.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    payments_listen: SocketAddr,
     /// How many storage nodes. Default: as many as the data folder has, else 8.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=255))]
     nodes: Option<u16>,
@@ -98,7 +101,7 @@ async fn serve(
     terminated: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
     let data_dir = &arguments.data_dir;
-    let config = gateway_config(arguments, network);
+    let config = gateway_config(arguments, network)?;
     let instance = Instance::start(&config).await?;
     let credentials = first_account(&instance, data_dir).await?;
     let file = data_dir.join("credentials.env");
@@ -110,6 +113,9 @@ async fn serve(
     if let Some(endpoint) = instance.accounts_endpoint() {
         println!("accounts on {endpoint}, letters in {}", data_dir.join("mail").display());
     }
+    if let Some(endpoint) = instance.payments_endpoint() {
+        println!("payments on {endpoint}");
+    }
     println!("source {}", file.display());
     println!("ready");
     terminated.await;
@@ -118,12 +124,13 @@ async fn serve(
     Ok(())
 }
 
-fn gateway_config(arguments: &Arguments, network: &DevNetwork) -> GatewayConfig {
+fn gateway_config(arguments: &Arguments, network: &DevNetwork) -> Result<GatewayConfig, StartError> {
     let mut config = GatewayConfig::new(arguments.data_dir.clone());
     config.s3.listen = arguments.listen;
     config.s3.domains = vec!["localhost".to_owned()];
     config.admin.listen = arguments.admin_listen;
     config.registration.listen = Some(arguments.accounts_listen);
+    config.payments = payments(arguments)?;
     config.database.url.clone_from(&arguments.database);
     config.cluster.profile = arguments.profile;
     config.s3.signature_v2 = arguments.signature_v2;
@@ -144,7 +151,18 @@ fn gateway_config(arguments: &Arguments, network: &DevNetwork) -> GatewayConfig 
         BackendSection::Local { dir: arguments.data_dir.join("local"), capacity: arguments.node_capacity };
     config.storage.backends.insert("local".to_owned(), local);
     config.storage.classes.extend(LOCAL_CLASSES.map(|class| (class.to_owned(), "local".to_owned())));
-    config
+    Ok(config)
+}
+
+/// A sandbox, so that invoices can be paid by hand.
+fn payments(arguments: &Arguments) -> Result<PaymentsSection, StartError> {
+    let secret_file = arguments.data_dir.join("sandbox-secret");
+    make_token(&secret_file)?;
+    Ok(PaymentsSection {
+        listen: Some(arguments.payments_listen),
+        sandbox: Some(SandboxSection { secret_file, endpoint: None }),
+        ..PaymentsSection::default()
+    })
 }
 
 /// The account of the first start: its credentials are those in the file, as long as that is there.

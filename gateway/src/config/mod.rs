@@ -6,6 +6,7 @@
 mod admin;
 mod backends;
 mod jobs;
+mod payments;
 mod registration;
 
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ use crate::ingest::IngestConfig;
 pub use admin::{AdminSection, TokenSection};
 pub use backends::{BackendSection, StorageSection};
 pub use jobs::JobsSection;
+pub use payments::{PaymentsSection, SandboxSection};
 pub use registration::{MailSection, RegistrationSection, SmtpSecurity};
 
 /// What `datamesh-gateway serve --config F` reads.
@@ -55,6 +57,9 @@ pub struct GatewayConfig {
     /// Letters to them. Default: as [`MailSection::default`].
     #[serde(default)]
     pub mail: MailSection,
+    /// Payment providers. Default: as [`PaymentsSection::default`].
+    #[serde(default)]
+    pub payments: PaymentsSection,
     /// The mesh; needed when a backend is of type `mesh`. Default: none.
     pub mesh: Option<MeshSection>,
     /// Placement, reads and repair on the mesh.
@@ -248,6 +253,7 @@ impl GatewayConfig {
             accounts: AccountsSection::default(),
             registration: RegistrationSection::default(),
             mail: MailSection::default(),
+            payments: PaymentsSection::default(),
             mesh: None,
             cluster: ClusterConfig::default(),
             storage: StorageSection::default(),
@@ -290,6 +296,7 @@ impl GatewayConfig {
         }
         self.admin.validate()?;
         self.mail.validate()?;
+        self.payments.validate()?;
         self.jobs.validate()?;
         self.storage.validate(self.mesh.is_some())?;
         self.mesh.as_ref().map_or(Ok(()), MeshSection::validate)

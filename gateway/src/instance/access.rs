@@ -42,20 +42,33 @@ pub(super) fn write_admin_access(data_dir: &Path, address: SocketAddr) -> Result
 /// The administrators that the configuration names, with the tokens in their files.
 pub(super) fn administrators(tokens: &[TokenSection]) -> Result<Vec<Administrator>, StartError> {
     let administrator = |section: &TokenSection| {
-        let path = &section.file;
-        let mode = std::fs::metadata(path).map_err(StartError::io("read", path))?.mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(StartError::TokenExposed { path: path.clone(), mode });
-        }
-        let text = std::fs::read_to_string(path).map_err(StartError::io("read", path))?;
-        let token = text.trim();
-        if token.len() < TOKEN_LEN_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(StartError::TokenWeak { path: path.clone(), expected: TOKEN_LEN_MIN });
-        }
-        let token = AdminToken::from(token.to_owned());
+        let token = AdminToken::from(read_token(&section.file)?);
         Ok(Administrator { name: section.name.clone(), role: section.role, token })
     };
     tokens.iter().map(administrator).collect()
+}
+
+/// A secret that somebody chose, from a file that nobody else may read.
+pub(super) fn read_token(path: &Path) -> Result<String, StartError> {
+    let mode = std::fs::metadata(path).map_err(StartError::io("read", path))?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(StartError::TokenExposed { path: path.to_owned(), mode });
+    }
+    let text = std::fs::read_to_string(path).map_err(StartError::io("read", path))?;
+    let token = text.trim();
+    if token.len() < TOKEN_LEN_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(StartError::TokenWeak { path: path.to_owned(), expected: TOKEN_LEN_MIN });
+    }
+    Ok(token.to_owned())
+}
+
+/// Makes a file with a random token, unless it is there.
+pub fn make_token(path: &Path) -> Result<(), StartError> {
+    if path.exists() {
+        return Ok(());
+    }
+    let token = AdminToken::random();
+    replace(path, token.expose().as_bytes(), Readers::Owner).map_err(StartError::io("write", path))
 }
 
 /// What an S3 client needs to use an account.

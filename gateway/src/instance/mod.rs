@@ -2,6 +2,7 @@
 
 mod access;
 mod error;
+mod payments;
 mod storage;
 
 use std::net::SocketAddr;
@@ -31,12 +32,15 @@ use crate::http;
 use crate::ingest::Ingest;
 use crate::jobs::Jobs;
 use crate::mail::{Mailer, Postman};
+use crate::payment_api::PaymentService;
 use crate::request_metrics::RequestMetrics;
 use crate::retrieve::{Retrieve, RetrieveConfig};
 use crate::s3::{ConfigCache, S3Gateway, ServiceConfig, service};
 use crate::website::WebsiteService;
 
-pub use access::{Credentials, reachable, read_credentials, write_credentials};
+use payments::Payments;
+
+pub use access::{Credentials, make_token, reachable, read_credentials, write_credentials};
 pub use error::StartError;
 
 /// How long a start waits for nodes. A gateway that reaches too few of them serves all the same: what it can't
@@ -66,6 +70,7 @@ struct Listeners {
     s3: http::Server,
     website: Option<http::Server>,
     people: Option<http::Server>,
+    payments: Option<http::Server>,
     admin: TcpListener,
 }
 
@@ -74,6 +79,7 @@ struct Addresses {
     s3: SocketAddr,
     website: Option<SocketAddr>,
     people: Option<SocketAddr>,
+    payments: Option<SocketAddr>,
     admin: SocketAddr,
 }
 
@@ -87,6 +93,7 @@ impl Listeners {
             s3: self.s3.local_addr().map_err(StartError::io("inspect", "the S3 listener"))?,
             website: optional(&self.website, "the website listener")?,
             people: optional(&self.people, "the listener for people")?,
+            payments: optional(&self.payments, "the listener for payment providers")?,
             admin: self.admin.local_addr().map_err(StartError::io("inspect", "the admin listener"))?,
         })
     }
@@ -102,7 +109,8 @@ impl Instance {
         let catalog = Catalog::open(db.clone()).await?;
         let keyring = Keyring::open(db.clone(), Kek::load_or_create(config.kek_file())?).await?;
         let auth = keyring.shard_auth_key().await?;
-        let accounts = open_accounts(config, db, &keyring).await?;
+        let payments = Payments::open(&config.payments)?;
+        let accounts = open_accounts(config, db, &keyring, &payments).await?;
         accounts.begin_metering(Catalog::stored_count()).await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let mesh = start_mesh(config, &stop, &tasks).await?;
@@ -138,8 +146,17 @@ impl Instance {
             Administrator::operator(access::write_admin_access(&config.data_dir, addresses.admin)?);
         let administrators =
             [operator].into_iter().chain(access::administrators(&config.admin.tokens)?).collect();
-        let state =
-            AdminState { administrators, catalog, accounts: accounts.clone(), holdings, jobs, metrics };
+        let tls = config.s3.tls_certificate.is_some();
+        let sandbox = payments.sender(addresses.payments.map(|address| endpoint(tls, address)).as_deref())?;
+        let state = AdminState {
+            administrators,
+            catalog,
+            accounts: accounts.clone(),
+            holdings,
+            jobs,
+            metrics,
+            sandbox,
+        };
         tasks.spawn(admin_api::serve(listeners.admin, state, stop.clone()));
         let interval = config.jobs.access_log_interval.duration();
         tasks.spawn(access_log.run(gateway.clone(), interval, stop.clone()));
@@ -147,34 +164,39 @@ impl Instance {
         if let Some(listener) = listeners.people {
             serve_people(config, &accounts, listener, &stop, &tasks)?;
         }
+        if let Some(listener) = listeners.payments {
+            let service = PaymentService::new(accounts.clone(), config.payments.limiter());
+            tasks.spawn(listener.run(service, stop.clone()));
+        }
         let (stop_s3, s3_tasks) = (CancellationToken::new(), TaskTracker::new());
         serve_objects(config, gateway, listeners.s3, listeners.website, &stop_s3, &s3_tasks);
-        let tls = config.s3.tls_certificate.is_some();
         let stores = storage.stores;
         Ok(Self { addresses, tls, accounts, mesh, stores, stop_s3, s3_tasks, stop, tasks })
     }
 
     /// The S3 endpoint, as a client on this machine reaches it.
     pub fn s3_endpoint(&self) -> String {
-        let scheme = if self.tls { "https" } else { "http" };
-        format!("{scheme}://{}", reachable(self.addresses.s3))
+        endpoint(self.tls, self.addresses.s3)
     }
 
     /// Where websites are served, as a client on this machine reaches it.
     pub fn website_endpoint(&self) -> Option<String> {
-        let scheme = if self.tls { "https" } else { "http" };
-        self.addresses.website.map(|address| format!("{scheme}://{}", reachable(address)))
+        self.addresses.website.map(|address| endpoint(self.tls, address))
     }
 
     /// The admin endpoint, as a client on this machine reaches it.
     pub fn admin_endpoint(&self) -> String {
-        format!("http://{}", reachable(self.addresses.admin))
+        endpoint(false, self.addresses.admin)
     }
 
     /// Where people register and log in, as a client on this machine reaches it.
     pub fn accounts_endpoint(&self) -> Option<String> {
-        let scheme = if self.tls { "https" } else { "http" };
-        self.addresses.people.map(|address| format!("{scheme}://{}", reachable(address)))
+        self.addresses.people.map(|address| endpoint(self.tls, address))
+    }
+
+    /// Where payment providers tell of payments, as a client on this machine reaches it.
+    pub fn payments_endpoint(&self) -> Option<String> {
+        self.addresses.payments.map(|address| endpoint(self.tls, address))
     }
 
     /// Its accounts.
@@ -204,6 +226,12 @@ impl Instance {
     }
 }
 
+/// How a client on this machine reaches a listener.
+fn endpoint(tls: bool, address: SocketAddr) -> String {
+    let scheme = if tls { "https" } else { "http" };
+    format!("{scheme}://{}", reachable(address))
+}
+
 async fn bind(config: &GatewayConfig) -> Result<Listeners, StartError> {
     let tls = match (&config.s3.tls_certificate, &config.s3.tls_key) {
         (Some(certificate), Some(key)) => Some(http::load_tls(certificate, key)?),
@@ -219,11 +247,13 @@ async fn bind(config: &GatewayConfig) -> Result<Listeners, StartError> {
     };
     let website = optional("website", config.website.listen).await?;
     let people = optional("accounts", config.registration.listen).await?;
+    let payments = optional("payments", config.payments.listen).await?;
     let s3 = http::Server::bind(config.s3.listen, tls.clone(), config.s3.http()).await;
     let admin = TcpListener::bind(config.admin.listen).await;
     Ok(Listeners {
         website,
         people,
+        payments,
         s3: s3.map_err(failed("S3", config.s3.listen))?,
         admin: admin.map_err(failed("admin", config.admin.listen))?,
     })
@@ -241,12 +271,18 @@ async fn open_database(config: &GatewayConfig) -> Result<Db, StartError> {
     Ok(Db::open(&database).await?)
 }
 
-async fn open_accounts(config: &GatewayConfig, db: Db, keyring: &Keyring) -> Result<Accounts, StartError> {
+async fn open_accounts(
+    config: &GatewayConfig,
+    db: Db,
+    keyring: &Keyring,
+    payments: &Payments,
+) -> Result<Accounts, StartError> {
     let section = &config.accounts;
     let settings = AccountsConfig {
         queue_time: section.queue_time.duration(),
         audit_head_file: Some(config.audit_head_file()),
         registration: config.registration.settings(),
+        payment_providers: payments.providers(),
         ..AccountsConfig::default()
     };
     let accounts = Accounts::open(db, keyring.clone(), settings).await?;

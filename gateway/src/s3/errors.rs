@@ -245,6 +245,9 @@ pub(super) fn accounts(error: AccountsError) -> S3Error {
         | AccountsError::NoSuchInvoice { .. }
         | AccountsError::InvoiceState { .. }
         | AccountsError::PaymentConflict { .. }
+        | AccountsError::UnprovenNotice { .. }
+        | AccountsError::UnknownProvider { .. }
+        | AccountsError::NoSuchIntent { .. }
         | AccountsError::NoSuchHold { .. }
         | AccountsError::NoSuchAccount { .. }
         | AccountsError::InvalidAccessKeyId

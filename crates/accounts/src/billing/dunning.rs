@@ -1,6 +1,7 @@
 //! Dunning: what happens to an account whose invoice is overdue, step by step, through holds.
 //!
-//! Each step has a hold of its own, whose id follows from the invoice and the step: taking a step twice places one hold.
+//! Each step has a hold of its own, whose id follows from the invoice, how often it was reopened, and the step: taking a step
+//! twice places one hold.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use datamesh_db::Tx;
 use datamesh_types::AccountId;
 use tracing::warn;
 
-use super::invoice::InvoiceStatus;
+use super::invoice::{InvoiceStatus, StoredInvoice};
 use crate::{Accounts, AccountsError, HoldKind, HoldScope, Owner};
 
 /// Invoices per query.
@@ -85,7 +86,7 @@ impl Accounts {
     /// # Errors
     /// Those of the database; steps that were taken stay.
     pub async fn dun(&self, policy: DunningPolicy) -> Result<u64, AccountsError> {
-        const OVERDUE: &str = "SELECT id, account, due_at_ms, dunning FROM invoice
+        const OVERDUE: &str = "SELECT id, account, due_at_ms, dunning, reopened FROM invoice
             WHERE status = $1 AND due_at_ms < $2 AND id > $3 ORDER BY id LIMIT $4";
         let now_ms = self.now_ms();
         let mut after = String::new();
@@ -105,7 +106,7 @@ impl Accounts {
                 let overdue = Duration::from_millis(now_ms.saturating_sub(row.uint(2)?));
                 let (stage, before) = (policy.stage(overdue), row.int(3)?);
                 if stage.number() > before {
-                    self.take_step(&id, account, (before, stage)).await?;
+                    self.take_step((&id, row.uint(4)?), account, (before, stage)).await?;
                     taken += 1;
                 }
             }
@@ -114,7 +115,7 @@ impl Accounts {
 
     async fn take_step(
         &self,
-        id: &str,
+        (id, round): (&str, u64),
         account: AccountId,
         (before, stage): (i64, DunningStage),
     ) -> Result<(), AccountsError> {
@@ -124,7 +125,7 @@ impl Accounts {
             .db()
             .write::<_, AccountsError, _>(move |tx| {
                 let id = owned.clone();
-                Box::pin(async move { step(tx, (&id, account), (before, stage), now_ms).await })
+                Box::pin(async move { step(tx, (&id, round, account), (before, stage), now_ms).await })
             })
             .await?;
         if was_taken {
@@ -135,20 +136,26 @@ impl Accounts {
     }
 }
 
-fn hold_id(invoice: &str, stage: DunningStage) -> String {
-    format!("{invoice}-{}", stage.name())
+/// `round` is how often the invoice was reopened: a hold that was lifted stays so, for the record.
+fn hold_id(invoice: &str, round: u64, stage: DunningStage) -> String {
+    match round {
+        0 => format!("{invoice}-{}", stage.name()),
+        _ => format!("{invoice}-{}-{round}", stage.name()),
+    }
 }
 
 async fn step(
     tx: &mut Tx,
-    (id, account): (&str, AccountId),
+    (id, round, account): (&str, u64, AccountId),
     (before, stage): (i64, DunningStage),
     now_ms: u64,
 ) -> Result<bool, AccountsError> {
-    const ADVANCE: &str = "UPDATE invoice SET dunning = $2 WHERE id = $1 AND status = $3 AND dunning = $4";
+    const ADVANCE: &str = "UPDATE invoice SET dunning = $2 WHERE id = $1 AND status = $3 AND dunning = $4
+        AND reopened = $5";
     const HOLD: &str = "INSERT INTO hold (id, account, kind, scope, reason, created_at_ms)
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING";
-    let params = [id.into(), stage.number().into(), InvoiceStatus::Final.number().into(), before.into()];
+    let status = InvoiceStatus::Final.number();
+    let params = [id.into(), stage.number().into(), status.into(), before.into(), round.into()];
     if tx.execute(ADVANCE, &params).await? == 0 {
         return Ok(false);
     }
@@ -159,7 +166,7 @@ async fn step(
         let Some(scope) = passed.scope() else { continue };
         let reason = format!("invoice {id} is overdue");
         let params = [
-            hold_id(id, passed).into(),
+            hold_id(id, round, passed).into(),
             account.into(),
             HoldKind::Billing.name().into(),
             scope.name().into(),
@@ -172,10 +179,11 @@ async fn step(
 }
 
 /// Lifts what was placed for an invoice.
-pub(super) async fn lift(tx: &mut Tx, id: &str, now_ms: u64) -> Result<(), AccountsError> {
+pub(super) async fn lift(tx: &mut Tx, invoice: &StoredInvoice, now_ms: u64) -> Result<(), AccountsError> {
     const LIFT: &str = "UPDATE hold SET lifted_at_ms = $2 WHERE id = $1 AND lifted_at_ms IS NULL";
     for stage in DunningStage::ALL {
-        tx.execute(LIFT, &[hold_id(id, stage).into(), now_ms.into()]).await?;
+        let id = hold_id(&invoice.export.id, invoice.reopened, stage);
+        tx.execute(LIFT, &[id.into(), now_ms.into()]).await?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ const PAGE: usize = 100;
 /// How long after its end a month can become final: every gateway has delivered what it metered by then.
 const SETTLED_AFTER: Duration = Duration::from_mins(5);
 /// When a final invoice is due.
-const DUE_AFTER: Duration = Duration::from_hours(14 * 24);
+pub(super) const DUE_AFTER: Duration = Duration::from_hours(14 * 24);
 
 /// What has become of an invoice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,8 @@ pub struct StoredInvoice {
     pub due_at_ms: Option<u64>,
     /// When it was paid or given up.
     pub closed_at_ms: Option<u64>,
+    /// How often it was owed again after it had been paid.
+    pub reopened: u64,
 }
 
 /// What a run did.
@@ -88,7 +90,7 @@ pub struct InvoiceRun {
 
 macro_rules! invoice_columns {
     () => {
-        "account, month, status, body, created_at_ms, final_at_ms, due_at_ms, closed_at_ms"
+        "account, month, status, body, created_at_ms, final_at_ms, due_at_ms, closed_at_ms, reopened"
     };
 }
 
@@ -106,6 +108,7 @@ fn from_row(row: &Row) -> Result<StoredInvoice, AccountsError> {
         final_at_ms: moment(5)?,
         due_at_ms: moment(6)?,
         closed_at_ms: moment(7)?,
+        reopened: row.uint(8)?,
     })
 }
 

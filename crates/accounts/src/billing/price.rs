@@ -138,7 +138,7 @@ async fn apply(
 }
 
 /// Gives a database that has no prices those that ship.
-pub(crate) async fn ship(accounts: &Accounts) -> Result<(), AccountsError> {
+pub(super) async fn ship(accounts: &Accounts) -> Result<(), AccountsError> {
     const COUNT: &str = "SELECT COUNT(*) FROM price_version";
     let sheet = Arc::new(PriceSheet::parse(SHIPPED)?.0);
     let now_ms = accounts.now_ms();

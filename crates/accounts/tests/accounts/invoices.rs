@@ -1,29 +1,27 @@
 //! Invoices: made of what was used, final once, paid or dunned.
 
 use super::*;
-use datamesh_accounts::{
-    Act, Digest, DunningPolicy, Effect, HoldScope, InvoiceStatus, Month, Payment, StoredInvoice,
-};
+use datamesh_accounts::{Act, Digest, DunningPolicy, Effect, HoldScope, InvoiceStatus, Month, Payment, Settlement, StoredInvoice};
 use datamesh_billing::{BillingError, Item, PriceSheet};
 use datamesh_db::UsageChange;
 use datamesh_types::AccountId;
 
 const BUCKET: i64 = 1;
-const DAY: Duration = Duration::from_hours(24);
+pub const DAY: Duration = Duration::from_hours(24);
 /// 100 GB.
 const BYTES: i64 = 100_000_000_000;
 
-struct Books {
-    fixture: Fixture,
-    accounts: Accounts,
-    account: AccountId,
+pub struct Books {
+    pub fixture: Fixture,
+    pub accounts: Accounts,
+    pub account: AccountId,
     /// The month in which it began.
-    month: Month,
+    pub month: Month,
 }
 
 impl Books {
     /// A clock at the beginning of a month, and an account with that plan.
-    async fn open(db: Db, plan: &str) -> Self {
+    pub async fn open(db: Db, plan: &str) -> Self {
         let fixture = Fixture::new(db);
         let month = Month::of(fixture.clock.now_ms()).next();
         fixture.clock.advance(Duration::from_millis(month.start_ms() - fixture.clock.now_ms()));
@@ -32,17 +30,17 @@ impl Books {
         Self { fixture, accounts, account, month }
     }
 
-    fn advance(&self, by: Duration) {
+    pub fn advance(&self, by: Duration) {
         self.fixture.clock.advance(by);
     }
 
     /// Until the month is over and settled.
-    fn end_month(&self) {
+    pub fn end_month(&self) {
         let now_ms = self.fixture.clock.now_ms();
         self.advance(Duration::from_millis(self.month.next().start_ms() - now_ms) + Duration::from_mins(10));
     }
 
-    async fn store(&self, bytes: i64) {
+    pub async fn store(&self, bytes: i64) {
         let change = UsageChange { account: self.account, bucket: BUCKET, bytes, objects: bytes.signum() };
         quotas::commit(&self.fixture.db, self.accounts.release_hook(), change).await.unwrap();
     }
@@ -57,14 +55,14 @@ impl Books {
     }
 
     /// An invoice of 10 that is final and due in two weeks.
-    async fn owed(&self) -> StoredInvoice {
+    pub async fn owed(&self) -> StoredInvoice {
         self.store(BYTES).await;
         self.end_month();
         let draft = self.run().await;
         self.accounts.finalize_invoice(&draft.export.id).await.unwrap()
     }
 
-    async fn pay(&self, id: &str, amount: u64, reference: &str) -> Result<StoredInvoice, AccountsError> {
+    pub async fn pay(&self, id: &str, amount: u64, reference: &str) -> Result<StoredInvoice, AccountsError> {
         let payment = Payment {
             provider: "manual".to_owned(),
             reference: reference.to_owned(),
@@ -205,9 +203,10 @@ async fn payments_and_credit_notes_cover_an_invoice_once() {
         let more = books.pay(id, 1, "third").await.unwrap_err();
         assert!(matches!(more, AccountsError::InvoiceState { .. }), "{more}");
         assert!(books.accounts.write_off_invoice(id).await.is_err());
-        let (payments, notes) = books.accounts.payments(id).await.unwrap();
-        assert_eq!(payments.iter().map(|payment| payment.amount).collect::<Vec<_>>(), [4_000_000, 5_000_000]);
-        assert_eq!(notes, [note]);
+        let settlement = books.accounts.settlement(&paid).await.unwrap();
+        let amounts: Vec<_> = settlement.payments.iter().map(|payment| payment.amount).collect();
+        assert_eq!((amounts, settlement.owed), (vec![4_000_000, 5_000_000], 0));
+        assert_eq!(settlement.credit_notes, [note]);
         let unknown = books.pay("2026-11-000000", 1, "fourth").await.unwrap_err();
         assert!(matches!(unknown, AccountsError::NoSuchInvoice { .. }), "{unknown}");
     })
@@ -283,7 +282,8 @@ async fn what_is_tried_out_with_money_shows_the_outcome_and_changes_nothing() {
         assert!(matches!(refused, Err(AccountsError::InvoiceState { .. })), "it fails as it would");
 
         assert_eq!(books.accounts.invoice(id).await.unwrap(), invoice);
-        assert_eq!(books.accounts.payments(id).await.unwrap(), (vec![], vec![]));
+        let expected = Settlement { owed: 10_000_000, ..Settlement::default() };
+        assert_eq!(books.accounts.settlement(&invoice).await.unwrap(), expected);
         assert_eq!(books.accounts.prices().await.unwrap(), prices);
     })
     .await;

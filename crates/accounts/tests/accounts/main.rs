@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use datamesh_accounts::{
     Accounts, AccountsConfig, AccountsError, Clock, Dimension, Kek, Keyring, Limit, LimitChange, Owner,
-    RequestClass, User,
+    RequestClass, SandboxPayments, Secret, User,
 };
 use datamesh_db::{Db, DbError, Row, StoredCount, StoredUsage, Tx, TxFuture};
 use datamesh_testkit::for_each_engine;
@@ -22,6 +22,7 @@ mod keys;
 mod limits;
 mod metering;
 mod model;
+mod payments;
 mod quotas;
 mod rotation;
 mod usage;
@@ -78,6 +79,7 @@ impl Fixture {
             clock,
             queue_time: Duration::ZERO,
             audit_head_file: Some(self.folder.path().join("audit-head.json")),
+            payment_providers: vec![Arc::new(SandboxPayments::new(&Secret::new(payments::SECRET.to_owned())))],
             ..AccountsConfig::default()
         };
         Accounts::open(self.db.clone(), self.keyring().await.unwrap(), config).await.unwrap()

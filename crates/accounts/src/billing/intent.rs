@@ -1,0 +1,210 @@
+//! Payment intents: payments that a provider was asked for.
+//!
+//! What has become of one follows from what is recorded of its payment, so that events may come in any order.
+
+use std::sync::Arc;
+
+use aws_lc_rs::rand;
+use datamesh_db::{Row, Tx, Value};
+
+use super::invoice::{InvoiceStatus, locked};
+use super::money;
+use crate::{Accounts, AccountsError};
+
+/// What has become of an intent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntentStatus {
+    /// Nothing yet.
+    Pending,
+    /// Its payment came in.
+    Succeeded,
+    /// The provider could not get the payment.
+    Failed,
+}
+
+impl IntentStatus {
+    /// What it is called.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A payment that a provider was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentIntent {
+    /// Its id.
+    pub id: String,
+    /// The invoice's id.
+    pub invoice: String,
+    /// Who was asked.
+    pub provider: String,
+    /// What the provider calls the payment, once it has answered.
+    pub reference: Option<String>,
+    /// Micro-units.
+    pub amount: u64,
+    /// The invoice's currency.
+    pub currency: String,
+    /// What has become of it.
+    pub status: IntentStatus,
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// When it was made, milliseconds since 1970.
+    pub created_at_ms: u64,
+}
+
+macro_rules! select_intents {
+    ($condition:literal) => {
+        concat!(
+            "SELECT i.id, i.invoice, i.provider, i.reference, i.amount, i.currency, i.failure, i.created_at_ms,
+                p.reference FROM payment_intent i
+             LEFT JOIN payment p ON p.provider = i.provider AND p.reference = i.reference WHERE ",
+            $condition,
+            " ORDER BY i.created_at_ms, i.id"
+        )
+    };
+}
+
+fn from_row(row: &Row) -> Result<PaymentIntent, AccountsError> {
+    let text = |index| Ok::<_, AccountsError>(row.opt_text(index)?.map(str::to_owned));
+    let failure = text(6)?;
+    let status = match (row.opt_text(8)?, &failure) {
+        (Some(_), _) => IntentStatus::Succeeded,
+        (None, Some(_)) => IntentStatus::Failed,
+        (None, None) => IntentStatus::Pending,
+    };
+    Ok(PaymentIntent {
+        id: row.text(0)?.to_owned(),
+        invoice: row.text(1)?.to_owned(),
+        provider: row.text(2)?.to_owned(),
+        reference: text(3)?,
+        amount: row.uint(4)?,
+        currency: row.text(5)?.to_owned(),
+        status,
+        failure,
+        created_at_ms: row.uint(7)?,
+    })
+}
+
+/// The intents of an invoice, oldest first.
+pub(super) async fn of_invoice(tx: &mut Tx, id: &str) -> Result<Vec<PaymentIntent>, AccountsError> {
+    const OF: &str = select_intents!("i.invoice = $1");
+    tx.query(OF, &[id.into()]).await?.iter().map(from_row).collect()
+}
+
+impl Accounts {
+    /// Asks a provider for what is owed for an invoice. While it has been asked and has not told what became of it, asking
+    /// again is the same intent.
+    ///
+    /// # Errors
+    /// [`AccountsError::UnknownProvider`], [`AccountsError::NoSuchInvoice`]; [`AccountsError::InvoiceState`] when nothing is
+    /// owed; those of [`super::PaymentProvider::charge`].
+    pub async fn charge_invoice(&self, id: &str, provider: &str) -> Result<PaymentIntent, AccountsError> {
+        const ANSWERED: &str =
+            "UPDATE payment_intent SET reference = $2 WHERE id = $1 AND reference IS NULL";
+        let provider = self.payment_provider(provider)?;
+        let mut digits = [0; 8];
+        rand::fill(&mut digits).map_err(|_| AccountsError::Random)?;
+        let new_id = Arc::<str>::from(format!("intent-{}", hex::encode(digits)));
+        let (invoice, name, now_ms) = (Arc::<str>::from(id), provider.name(), self.now_ms());
+        let opened = self.db().write(move |tx| {
+            let (invoice, new_id) = (Arc::clone(&invoice), Arc::clone(&new_id));
+            Box::pin(async move { open(tx, (&invoice, name), &new_id, now_ms).await })
+        });
+        let intent = opened.await?;
+        if intent.reference.is_some() {
+            return Ok(intent);
+        }
+        let reference = provider.charge(&intent).await?;
+        let params = [Value::from(&intent.id), reference.into()];
+        self.db()
+            .write::<_, AccountsError, _>(move |tx| {
+                let params = params.clone();
+                Box::pin(async move { Ok(tx.execute(ANSWERED, &params).await?) })
+            })
+            .await?;
+        self.payment_intent(&intent.id).await
+    }
+
+    /// One intent.
+    ///
+    /// # Errors
+    /// [`AccountsError::NoSuchIntent`].
+    pub async fn payment_intent(&self, id: &str) -> Result<PaymentIntent, AccountsError> {
+        const ONE: &str = select_intents!("i.id = $1");
+        let param = Value::from(id);
+        let row = self.db().read::<_, AccountsError, _>(move |tx| {
+            let params = [param.clone()];
+            Box::pin(async move { Ok(tx.query_opt(ONE, &params).await?) })
+        });
+        let row = row.await?.ok_or_else(|| AccountsError::NoSuchIntent { id: id.to_owned() })?;
+        from_row(&row)
+    }
+
+    /// Keeps why a payment failed. One that nobody asked for is nobody's.
+    pub(super) async fn fail_intent(
+        &self,
+        provider: &str,
+        reference: &str,
+        reason: &str,
+    ) -> Result<(), AccountsError> {
+        const FAIL: &str = "UPDATE payment_intent SET failure = $3 WHERE provider = $1 AND reference = $2";
+        let params = [Value::from(provider), reference.into(), reason.into()];
+        self.db()
+            .write::<_, AccountsError, _>(move |tx| {
+                let params = params.clone();
+                Box::pin(async move { Ok(tx.execute(FAIL, &params).await?) })
+            })
+            .await
+            .map(drop)
+    }
+}
+
+/// The intent that waits for its payment, or a new one.
+async fn open(
+    tx: &mut Tx,
+    (id, provider): (&str, &str),
+    new_id: &str,
+    now_ms: u64,
+) -> Result<PaymentIntent, AccountsError> {
+    const INSERT: &str = "INSERT INTO payment_intent (id, invoice, provider, amount, currency, created_at_ms)
+        VALUES ($1, $2, $3, $4, $5, $6)";
+    let invoice = locked(tx, id).await?;
+    let owed = money::owed(tx, id, invoice.export.invoice.total).await?;
+    let is_open = matches!(invoice.status, InvoiceStatus::Final | InvoiceStatus::Uncollectible);
+    let Some(amount) = u64::try_from(owed).ok().filter(|owed| is_open && *owed > 0) else {
+        let (id, status) = (id.to_owned(), invoice.status);
+        return Err(AccountsError::InvoiceState { id, status, reason: "nothing is owed for it" });
+    };
+    let known = of_invoice(tx, id).await?;
+    let waiting = known.into_iter().find(|intent| {
+        (intent.provider.as_str(), intent.amount, intent.status) == (provider, amount, IntentStatus::Pending)
+    });
+    if let Some(waiting) = waiting {
+        return Ok(waiting);
+    }
+    let intent = PaymentIntent {
+        id: new_id.to_owned(),
+        invoice: id.to_owned(),
+        provider: provider.to_owned(),
+        reference: None,
+        amount,
+        currency: invoice.export.invoice.currency,
+        status: IntentStatus::Pending,
+        failure: None,
+        created_at_ms: now_ms,
+    };
+    let params = [
+        new_id.into(),
+        id.into(),
+        provider.into(),
+        amount.into(),
+        (&intent.currency).into(),
+        now_ms.into(),
+    ];
+    tx.execute(INSERT, &params).await?;
+    Ok(intent)
+}
