@@ -101,6 +101,11 @@ pub async fn run(
         Verb::Run { period } => {
             let run = client.post(&["invoices", "run"], &json!({ "period": period })).await?;
             output.rows(&run, "/invoices", COLUMNS);
+            if let Some(failed) = run["failed"].as_array().filter(|failed| !failed.is_empty()) {
+                let first = failed[0]["error"].as_str().unwrap_or_default();
+                let message = format!("{} invoices could not be made; the first: {first}", failed.len());
+                return Err(Failure::Conflict { message });
+            }
         }
         Verb::List { user } => {
             output.rows(&client.get(&["users", user, "invoices"]).await?, "/invoices", COLUMNS);

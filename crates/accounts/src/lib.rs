@@ -53,7 +53,7 @@ pub use audit::{
     NewEntry, Outcome, WitnessedHead,
 };
 pub use billing::{
-    AppliedPrices, Charging, CreditNote, DunningPolicy, DunningStage, IntentStatus, InvoiceRun,
+    AppliedPrices, BillingTurn, Charging, CreditNote, DunningPolicy, DunningStage, IntentStatus, InvoiceRun,
     InvoiceStatus, ManualPayments, Notice, Payment, PaymentEvent, PaymentIntent, PaymentProvider,
     PriceVersion, Refund, SandboxPayments, Settlement, StoredInvoice,
 };

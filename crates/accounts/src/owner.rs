@@ -60,6 +60,12 @@ impl Month {
         if self.0 % 100 == 12 { Self(self.0 + 89) } else { Self(self.0 + 1) }
     }
 
+    /// The month before it.
+    #[must_use]
+    pub const fn previous(self) -> Self {
+        if self.0 % 100 == 1 { Self(self.0 - 89) } else { Self(self.0 - 1) }
+    }
+
     /// Where it begins, milliseconds since 1970. 0 for what is no month.
     pub fn start_ms(self) -> u64 {
         let month = u8::try_from(self.0 % 100).ok().and_then(|month| time::Month::try_from(month).ok());
@@ -156,6 +162,7 @@ mod tests {
             assert_eq!((month.to_string(), month.start_ms()), (text.to_owned(), start_ms));
             assert_eq!(Month::of(month.next().start_ms() - 1), month);
             assert_eq!(Month::of(month.next().start_ms()), month.next());
+            assert_eq!(month.next().previous(), month);
         }
         for text in [
             "",

@@ -84,8 +84,10 @@ pub(super) async fn run(Acting(state): Acting, body: Bytes) -> Result<Json<Value
     let summaries = |invoices: &[StoredInvoice]| invoices.iter().map(summary).collect::<Vec<_>>();
     tracing::info!(period = request.period, made = run.made.len(), "an operator ran invoices");
     let invoices = [summaries(&run.made), summaries(&run.kept)].concat();
+    let failed = run.failed.iter().map(|(account, error)| json!({ "user_id": account, "error": error.to_string() }));
     Ok(Json(json!({
         "period": request.period, "made": run.made.len(), "kept": run.kept.len(), "invoices": invoices,
+        "failed": failed.collect::<Vec<_>>(),
     })))
 }
 

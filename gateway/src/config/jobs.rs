@@ -41,6 +41,12 @@ pub struct JobsSection {
     pub verification_interval: TimeSpan,
     /// How long events of usage are kept after they were rolled up. Default: 7d.
     pub usage_event_age: TimeSpan,
+    /// Whether invoices are made by themselves once their month is over. Default: true.
+    pub automatic_invoices: bool,
+    /// How often it is looked whether a month is over. Default: 1h.
+    pub billing_interval: TimeSpan,
+    /// How long after the end of their month invoices are drafts, for operators to look. Default: 48h.
+    pub invoice_grace: TimeSpan,
     /// How often it is looked whether an invoice is overdue. Default: 1h.
     pub dunning_interval: TimeSpan,
     /// How long after an invoice was due its account cannot write. Default: 7d.
@@ -75,6 +81,9 @@ impl Default for JobsSection {
             rollup_interval: TimeSpan::seconds(60),
             verification_interval: TimeSpan::seconds(3600),
             usage_event_age: TimeSpan::seconds(7 * 24 * 3600),
+            automatic_invoices: true,
+            billing_interval: TimeSpan::seconds(3600),
+            invoice_grace: TimeSpan::seconds(48 * 3600),
             dunning_interval: TimeSpan::seconds(3600),
             freeze_writes_after: TimeSpan::seconds(7 * 24 * 3600),
             freeze_after: TimeSpan::seconds(30 * 24 * 3600),
@@ -98,6 +107,7 @@ impl JobsSection {
             self.expiry_interval,
             self.rollup_interval,
             self.verification_interval,
+            self.billing_interval,
             self.dunning_interval,
         ];
         if intervals.iter().any(|interval| interval.duration().is_zero()) {

@@ -1,9 +1,10 @@
 //! Background jobs: repair, garbage collection, the sweep for orphans, expiry, lifecycle rules,
-//! delivery of messages, inventories, rollups of usage and their verification, dunning.
+//! delivery of messages, inventories, rollups of usage and their verification, invoices, dunning.
 //!
 //! Any number of gateways may run; a lease in SQL sees to it that each job has one of them at a time. A lease only
 //! spares double work: every job bears running twice, and dying anywhere.
 
+mod bill;
 mod collect;
 mod configuration;
 mod deliver;
@@ -166,6 +167,7 @@ impl Jobs {
             ("inventory", config.inventory_interval, |jobs| Box::pin(jobs.leased_inventory())),
             ("lifecycle", config.lifecycle_interval, |jobs| Box::pin(jobs.leased_lifecycle())),
             ("rollup", config.rollup_interval, |jobs| Box::pin(jobs.leased_roll_up())),
+            ("bill", config.billing_interval, |jobs| Box::pin(jobs.leased_bill())),
             ("dun", config.dunning_interval, |jobs| Box::pin(jobs.leased_dun())),
             ("verify", config.verification_interval, |jobs| Box::pin(jobs.leased_verify())),
         ];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use datamesh_billing::{Export, Invoice, Span, Term, UsageRow};
+use datamesh_billing::{BillingError, Export, Invoice, Span, Term, UsageRow};
 use datamesh_db::{Row, Tx};
 use datamesh_types::AccountId;
 
@@ -15,7 +15,7 @@ use crate::{Accounts, AccountsError, Month, UsageReport};
 /// Accounts per query.
 const PAGE: usize = 100;
 /// How long after its end a month can become final: every gateway has delivered what it metered by then.
-const SETTLED_AFTER: Duration = Duration::from_mins(5);
+pub(super) const SETTLED_AFTER: Duration = Duration::from_mins(5);
 /// When a final invoice is due.
 pub(super) const DUE_AFTER: Duration = Duration::from_hours(14 * 24);
 
@@ -86,6 +86,8 @@ pub struct InvoiceRun {
     pub made: Vec<StoredInvoice>,
     /// Invoices that were final already, and stayed as they are.
     pub kept: Vec<StoredInvoice>,
+    /// Accounts whose invoice could not be made, and why. Those of the others were.
+    pub failed: Vec<(AccountId, BillingError)>,
 }
 
 macro_rules! invoice_columns {
@@ -142,7 +144,15 @@ impl Accounts {
             let Some(last) = accounts.last() else { return Ok(run) };
             after = Some(*last);
             for account in accounts {
-                let Some(invoice) = self.make_invoice(account, month).await? else { continue };
+                let invoice = match self.make_invoice(account, month).await {
+                    Ok(Some(invoice)) => invoice,
+                    Ok(None) => continue,
+                    Err(AccountsError::Billing(error)) => {
+                        run.failed.push((account, error));
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
                 let is_draft = invoice.status == InvoiceStatus::Draft;
                 if is_draft { &mut run.made } else { &mut run.kept }.push(invoice);
             }

@@ -4,11 +4,10 @@ use datamesh_db::Migration;
 
 pub(super) const COMPONENT: &str = "billing";
 
-pub(super) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    sqlite: PAYMENTS_ON_SQLITE,
-    postgres: PAYMENTS_ON_POSTGRES,
-}];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, sqlite: PAYMENTS_ON_SQLITE, postgres: PAYMENTS_ON_POSTGRES },
+    Migration { version: 2, sqlite: MONTHS, postgres: MONTHS },
+];
 
 /// `invoice.reopened` counts how often an invoice was owed again after it had been paid. A refund's `payment` may be unknown.
 macro_rules! payments {
@@ -42,3 +41,6 @@ macro_rules! payments {
 
 const PAYMENTS_ON_SQLITE: &str = payments!("TEXT");
 const PAYMENTS_ON_POSTGRES: &str = payments!("TEXT COLLATE \"C\"");
+
+/// A month is open until it has been closed.
+const MONTHS: &str = "CREATE TABLE billed_month (month BIGINT PRIMARY KEY, drafted_at_ms BIGINT, closed_at_ms BIGINT);";

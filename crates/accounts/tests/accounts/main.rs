@@ -22,6 +22,7 @@ mod keys;
 mod limits;
 mod metering;
 mod model;
+mod months;
 mod payments;
 mod quotas;
 mod rotation;
