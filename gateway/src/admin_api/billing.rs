@@ -6,7 +6,9 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use datamesh_accounts::{Act, AppliedPrices, CreditNote, Month, Payment, PaymentIntent, PriceVersion, Refund, StoredInvoice};
+use datamesh_accounts::{
+    Act, AppliedPrices, CreditNote, Month, Payment, PaymentIntent, PriceVersion, Refund, StoredInvoice,
+};
 use datamesh_billing::PriceSheet;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -84,7 +86,8 @@ pub(super) async fn run(Acting(state): Acting, body: Bytes) -> Result<Json<Value
     let summaries = |invoices: &[StoredInvoice]| invoices.iter().map(summary).collect::<Vec<_>>();
     tracing::info!(period = request.period, made = run.made.len(), "an operator ran invoices");
     let invoices = [summaries(&run.made), summaries(&run.kept)].concat();
-    let failed = run.failed.iter().map(|(account, error)| json!({ "user_id": account, "error": error.to_string() }));
+    let failed =
+        run.failed.iter().map(|(account, error)| json!({ "user_id": account, "error": error.to_string() }));
     Ok(Json(json!({
         "period": request.period, "made": run.made.len(), "kept": run.kept.len(), "invoices": invoices,
         "failed": failed.collect::<Vec<_>>(),

@@ -103,8 +103,7 @@ impl Accounts {
     /// [`AccountsError::UnknownProvider`], [`AccountsError::NoSuchInvoice`]; [`AccountsError::InvoiceState`] when nothing is
     /// owed; those of [`super::PaymentProvider::charge`].
     pub async fn charge_invoice(&self, id: &str, provider: &str) -> Result<PaymentIntent, AccountsError> {
-        const ANSWERED: &str =
-            "UPDATE payment_intent SET reference = $2 WHERE id = $1 AND reference IS NULL";
+        const ANSWERED: &str = "UPDATE payment_intent SET reference = $2 WHERE id = $1 AND reference IS NULL";
         let provider = self.payment_provider(provider)?;
         let mut digits = [0; 8];
         rand::fill(&mut digits).map_err(|_| AccountsError::Random)?;
@@ -197,14 +196,8 @@ async fn open(
         failure: None,
         created_at_ms: now_ms,
     };
-    let params = [
-        new_id.into(),
-        id.into(),
-        provider.into(),
-        amount.into(),
-        (&intent.currency).into(),
-        now_ms.into(),
-    ];
+    let params =
+        [new_id.into(), id.into(), provider.into(), amount.into(), (&intent.currency).into(), now_ms.into()];
     tx.execute(INSERT, &params).await?;
     Ok(intent)
 }

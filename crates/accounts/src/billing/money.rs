@@ -297,8 +297,7 @@ async fn take_back(
         return Err(AccountsError::PaymentConflict { reference: refund.reference.clone() });
     }
     let [provider, reference] = name;
-    let params =
-        [provider, reference, (&refund.payment).into(), refund.amount.into(), refund.at_ms.into()];
+    let params = [provider, reference, (&refund.payment).into(), refund.amount.into(), refund.at_ms.into()];
     tx.execute(INSERT, &params).await?;
     let payment = [(&refund.provider).into(), (&refund.payment).into()];
     let Some(row) = tx.query_opt(PAYMENT, &payment).await? else { return Ok(None) };

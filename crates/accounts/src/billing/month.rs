@@ -81,12 +81,8 @@ impl Accounts {
             ORDER BY id LIMIT $4";
         let mut after = String::new();
         loop {
-            let params = [
-                InvoiceStatus::Draft.number().into(),
-                month.0.into(),
-                Value::from(&after),
-                PAGE.into(),
-            ];
+            let params =
+                [InvoiceStatus::Draft.number().into(), month.0.into(), Value::from(&after), PAGE.into()];
             let rows = self.db().read::<_, AccountsError, _>(move |tx| {
                 let params = params.clone();
                 Box::pin(async move { Ok(tx.query(DRAFTS, &params).await?) })

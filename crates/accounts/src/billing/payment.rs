@@ -259,9 +259,8 @@ mod tests {
 
     #[test]
     fn a_notice_by_hand_that_makes_no_sense_is_refused_with_the_reason() {
-        let read = |body: &str| {
-            ManualPayments.read(Notice { body: body.as_bytes(), signature: None, now_ms: 0 })
-        };
+        let read =
+            |body: &str| ManualPayments.read(Notice { body: body.as_bytes(), signature: None, now_ms: 0 });
         let good = read(r#"{"invoice": "2026-11-1", "reference": " RF18 ", "amount": 1}"#).unwrap();
         let expected = PaymentEvent::Succeeded {
             payment: "RF18".to_owned(),

@@ -108,7 +108,10 @@ mod tests {
     fn a_signature_is_what_other_programs_compute() {
         // printf '1800000000.{}' | openssl dgst -sha256 -hmac 'a secret of the sandbox'
         let signature = sandbox("a secret of the sandbox").sign(b"{}", NOW_MS + 999);
-        assert_eq!(signature, "t=1800000000,v1=c87cb028202f38167035b51b106f8c733aec568fcebcc08f909b91bc1e87ea86");
+        assert_eq!(
+            signature,
+            "t=1800000000,v1=c87cb028202f38167035b51b106f8c733aec568fcebcc08f909b91bc1e87ea86"
+        );
     }
 
     #[test]

@@ -43,4 +43,5 @@ const PAYMENTS_ON_SQLITE: &str = payments!("TEXT");
 const PAYMENTS_ON_POSTGRES: &str = payments!("TEXT COLLATE \"C\"");
 
 /// A month is open until it has been closed.
-const MONTHS: &str = "CREATE TABLE billed_month (month BIGINT PRIMARY KEY, drafted_at_ms BIGINT, closed_at_ms BIGINT);";
+const MONTHS: &str =
+    "CREATE TABLE billed_month (month BIGINT PRIMARY KEY, drafted_at_ms BIGINT, closed_at_ms BIGINT);";

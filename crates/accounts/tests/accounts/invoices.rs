@@ -1,7 +1,9 @@
 //! Invoices: made of what was used, final once, paid or dunned.
 
 use super::*;
-use datamesh_accounts::{Act, Digest, DunningPolicy, Effect, HoldScope, InvoiceStatus, Month, Payment, Settlement, StoredInvoice};
+use datamesh_accounts::{
+    Act, Digest, DunningPolicy, Effect, HoldScope, InvoiceStatus, Month, Payment, Settlement, StoredInvoice,
+};
 use datamesh_billing::{BillingError, Item, PriceSheet};
 use datamesh_db::UsageChange;
 use datamesh_types::AccountId;

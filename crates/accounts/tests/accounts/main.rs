@@ -80,7 +80,9 @@ impl Fixture {
             clock,
             queue_time: Duration::ZERO,
             audit_head_file: Some(self.folder.path().join("audit-head.json")),
-            payment_providers: vec![Arc::new(SandboxPayments::new(&Secret::new(payments::SECRET.to_owned())))],
+            payment_providers: vec![Arc::new(SandboxPayments::new(&Secret::new(
+                payments::SECRET.to_owned(),
+            )))],
             ..AccountsConfig::default()
         };
         Accounts::open(self.db.clone(), self.keyring().await.unwrap(), config).await.unwrap()
