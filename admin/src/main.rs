@@ -58,6 +58,9 @@ enum Noun {
     /// What accounts owe for a month.
     #[command(subcommand)]
     Invoice(commands::invoice::Verb),
+    /// How available a month was, and what is credited for it.
+    #[command(subcommand)]
+    Sla(commands::sla::Verb),
     /// The payment provider to try things with.
     #[command(subcommand)]
     Sandbox(commands::sandbox::Verb),
@@ -121,6 +124,7 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
         Noun::Usage(verb) => commands::usage::run(verb, &client()?, output).await,
         Noun::Price(verb) => commands::price::run(verb, &client()?, output).await,
         Noun::Invoice(verb) => commands::invoice::run(verb, client, output).await,
+        Noun::Sla(verb) => commands::sla::run(verb, &client()?, output).await,
         Noun::Sandbox(verb) => commands::sandbox::run(verb, &client()?, output).await,
         Noun::EncryptionKey(verb) => commands::encryption_key::run(verb, &client()?, output).await,
         Noun::Kek(verb) => commands::kek::run(verb, &client()?, output).await,

@@ -18,5 +18,6 @@ pub mod price;
 pub mod quota;
 pub mod repair;
 pub mod sandbox;
+pub mod sla;
 pub mod usage;
 pub mod user;

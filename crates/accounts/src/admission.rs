@@ -61,6 +61,8 @@ struct Entered {
     /// What has moved.
     moved: Amount,
     charge: Charge,
+    /// It failed through no fault of the client's.
+    is_fault: bool,
 }
 
 impl Accounts {
@@ -139,6 +141,11 @@ impl Admission {
     /// Says that a bucket has let it in: the first one's owner has it metered.
     pub fn let_in(&self, account: AccountId, bucket: i64) {
         self.entered().charge.entered(account, bucket);
+    }
+
+    /// Says that it failed through no fault of the client's: service levels count it.
+    pub fn failed(&self) {
+        self.entered().is_fault = true;
     }
 
     /// Takes bytes of this month's quota, of all owners, before they move.
@@ -224,7 +231,7 @@ impl Drop for Admission {
             entered.owners.iter().for_each(|(controls, _)| controls.meter.give(entered.promised));
         }
         let traffic = Traffic::request(self.class, entered.moved.shown(0), entered.moved.shown(1));
-        self.accounts.traffic().add(&entered.charge, traffic, self.accounts.now_ms());
+        self.accounts.traffic().add(&entered.charge, traffic, self.accounts.now_ms(), entered.is_fault);
     }
 }
 

@@ -145,6 +145,9 @@ impl Accounts {
         if let Err(error) = self.deliver_traffic().await {
             warn!(%error, "usage could not be recorded; the next attempt follows");
         }
+        if let Err(error) = self.write_windows().await {
+            warn!(%error, "requests and faults could not be recorded; the next attempt follows");
+        }
         self.controls().prune(self.elapsed());
     }
 }

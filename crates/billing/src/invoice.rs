@@ -238,6 +238,7 @@ mod tests {
             egress: Tariff { price: 50_000, included: 0 },
             class_a: Tariff { price: 10_000, included: 1 },
             class_b: Tariff { price: 10_000, included: 0 },
+            sla: Vec::new(),
         }
     }
 

@@ -10,10 +10,12 @@ mod error;
 mod export;
 mod invoice;
 mod price;
+mod service_level;
 mod usage;
 
 pub use error::BillingError;
 pub use export::Export;
 pub use invoice::{Invoice, Item, Line, Term};
 pub use price::{PriceSheet, Prices, Tariff};
+pub use service_level::{CreditTier, WINDOW_MS, Window, availability, tier};
 pub use usage::{Span, UsageRow, usage_root};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::BillingError;
+use crate::{BillingError, CreditTier, service_level};
 
 /// Prices beyond this, in micro-units, are refused: a million a unit.
 const PRICE_MAX: u64 = 1_000_000_000_000;
@@ -47,6 +47,9 @@ pub struct Prices {
     /// Reads: a unit is 1,000 requests.
     #[serde(default)]
     pub class_b: Tariff,
+    /// What is credited when a month was less available than promised; nothing is promised if there are no steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sla: Vec<CreditTier>,
 }
 
 impl Prices {
@@ -62,7 +65,7 @@ impl Prices {
         if tariffs.iter().any(|tariff| tariff.included > INCLUDED_MAX) {
             return invalid("at most 2^40 units can be included");
         }
-        Ok(())
+        service_level::check(plan, &self.sla)
     }
 }
 
@@ -105,6 +108,8 @@ mod tests {
             ("[premium]\ncurrency = \"USD\"\nstorage = { price = 1, free = 2 }", "free"),
             ("[premium]\ncurrency = \"USD\"\negress = { included = 2 }", "price"),
             ("[premium]\ncurrency = \"USD\"\negress = { price = 1000000000001 }", "at most 10^12"),
+            ("[premium]\ncurrency = \"USD\"\nsla = [{ below = 999000, credit = 101 }]", "`credit`"),
+            ("[premium]\ncurrency = \"USD\"\nsla = [{ below = 99.9, credit = 10 }]", "99.9"),
             ("[Premium]\ncurrency = \"USD\"", "\"Premium\" is no plan"),
         ] {
             let refused = PriceSheet::parse(text).unwrap_err().to_string();

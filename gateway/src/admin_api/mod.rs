@@ -21,6 +21,7 @@ mod preview;
 mod probes;
 mod routes;
 mod sandbox;
+mod service_level;
 mod time;
 mod token;
 mod usage;

@@ -5,10 +5,7 @@ use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
-use super::{
-    AdminState, accounts, audit, billing, cluster, encryption, holds, limits, maintenance, sandbox, usage,
-    verification,
-};
+use super::{AdminState, accounts, audit, billing, cluster, encryption, holds, limits, maintenance, sandbox, service_level, usage, verification};
 
 /// What a route does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +97,8 @@ fn of_accounts() -> Vec<Route> {
         route(GET, "/v1/users/{user}/usage", "usage.show", READ, usage::show),
         route(GET, "/v1/users/{user}/usage/hours", "usage.export", READ, usage::hours),
         route(POST, "/v1/usage/verify", "usage.verify", READ, usage::verify),
+        route(GET, "/v1/users/{user}/sla", "sla.show", READ, service_level::show),
+        route(GET, "/v1/users/{user}/sla/windows", "sla.windows", READ, service_level::windows),
         route(GET, "/v1/prices", "price.list", READ, billing::prices),
         route(POST, "/v1/prices", "price.apply", PREVIEWED, billing::apply_prices),
         route(GET, "/v1/users/{user}/invoices", "invoice.list", READ, billing::list),

@@ -7,6 +7,9 @@ use serde::Deserialize;
 /// An orphan must be older than any chunk that waits for its commit: those are flushed at least this often.
 const ORPHAN_AGE_MIN: TimeSpan = TimeSpan::seconds(3600);
 
+/// So that every window of a service level has more than one.
+const PROBE_INTERVAL_MAX: TimeSpan = TimeSpan::seconds(120);
+
 /// `[jobs]`: what gateways do in the background, one of them at a time.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -59,6 +62,11 @@ pub struct JobsSection {
     pub usage_hour_age: TimeSpan,
     /// How long warnings of limits are kept. Default: 365d.
     pub quota_event_age: TimeSpan,
+    /// How often it is tried whether an object could be written and read, for service levels; at least every two minutes.
+    /// Default: 1m.
+    pub probe_interval: TimeSpan,
+    /// How long what service levels are judged by is kept. Default: 100d.
+    pub sla_window_age: TimeSpan,
     /// How long a day of a lifecycle rule lasts: shorter ones are for tests. Default: 24h.
     pub lifecycle_day: TimeSpan,
 }
@@ -90,6 +98,8 @@ impl Default for JobsSection {
             deletion_after: TimeSpan::seconds(90 * 24 * 3600),
             usage_hour_age: TimeSpan::seconds(400 * 24 * 3600),
             quota_event_age: TimeSpan::seconds(365 * 24 * 3600),
+            probe_interval: TimeSpan::seconds(60),
+            sla_window_age: TimeSpan::seconds(100 * 24 * 3600),
             lifecycle_day: TimeSpan::seconds(24 * 3600),
         }
     }
@@ -109,9 +119,16 @@ impl JobsSection {
             self.verification_interval,
             self.billing_interval,
             self.dunning_interval,
+            self.probe_interval,
         ];
         if intervals.iter().any(|interval| interval.duration().is_zero()) {
             return Err(Invalid::new("jobs", "intervals of at least 1ms"));
+        }
+        if self.probe_interval > PROBE_INTERVAL_MAX {
+            return Err(Invalid::new(
+                "jobs.probe_interval",
+                "at most 2m: five minutes without a probe count as an outage",
+            ));
         }
         if self.orphan_age < ORPHAN_AGE_MIN {
             return Err(Invalid::new(

@@ -218,6 +218,10 @@ fn finish(
     // A client that is told to slow down is no fault, and there may be many of them.
     let is_fault = status.is_server_error() && !response.headers().contains_key(RETRY_AFTER);
     if is_fault {
+        // What does not exist here is not out of order.
+        if let Some(admission) = trace.admission().filter(|_| status != StatusCode::NOT_IMPLEMENTED) {
+            admission.failed();
+        }
         tracing::error!(
             request_id = trace.id(),
             operation = trace.operation(),

@@ -176,6 +176,9 @@ impl RequestTrace {
 
     /// The answer broke off after its headers were out.
     pub(super) fn broken(&self, error: &(dyn Error + 'static)) {
+        if let Some(admission) = self.admission() {
+            admission.failed();
+        }
         metrics::counter!("datamesh_s3_answers_broken_total", "operation" => self.operation().to_owned())
             .increment(1);
         tracing::error!(

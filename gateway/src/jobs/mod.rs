@@ -1,5 +1,5 @@
 //! Background jobs: repair, garbage collection, the sweep for orphans, expiry, lifecycle rules,
-//! delivery of messages, inventories, rollups of usage and their verification, invoices, dunning.
+//! delivery of messages, inventories, rollups of usage and their verification, invoices, dunning, probes.
 //!
 //! Any number of gateways may run; a lease in SQL sees to it that each job has one of them at a time. A lease only
 //! spares double work: every job bears running twice, and dying anywhere.
@@ -13,6 +13,7 @@ mod expire;
 mod inventory;
 mod lease;
 mod lifecycle;
+mod probe;
 mod relocate;
 mod repair;
 mod rollup;
@@ -168,6 +169,7 @@ impl Jobs {
             ("lifecycle", config.lifecycle_interval, |jobs| Box::pin(jobs.leased_lifecycle())),
             ("rollup", config.rollup_interval, |jobs| Box::pin(jobs.leased_roll_up())),
             ("bill", config.billing_interval, |jobs| Box::pin(jobs.leased_bill())),
+            ("probe", config.probe_interval, |jobs| Box::pin(jobs.leased_probe())),
             ("dun", config.dunning_interval, |jobs| Box::pin(jobs.leased_dun())),
             ("verify", config.verification_interval, |jobs| Box::pin(jobs.leased_verify())),
         ];

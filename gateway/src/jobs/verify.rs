@@ -39,6 +39,7 @@ impl Jobs {
                 events: config.usage_event_age.duration(),
                 hours: config.usage_hour_age.duration(),
                 warnings: config.quota_event_age.duration(),
+                windows: config.sla_window_age.duration(),
             })
             .await?;
         tracing::debug!(?purged, "forgot what was old of accounts");

@@ -9,7 +9,8 @@ use datamesh_billing::{BillingError, Export, Invoice, Span, Term, UsageRow};
 use datamesh_db::{Row, Tx};
 use datamesh_types::AccountId;
 
-use super::price;
+use super::{money, price};
+use crate::service_level::credit_due;
 use crate::{Accounts, AccountsError, Month, UsageReport};
 
 /// Accounts per query.
@@ -233,7 +234,8 @@ impl Accounts {
     }
 
     /// Makes a draft final, as it is after a last run: from now on it is owed, and never changes. What costs nothing is
-    /// paid at once. Doing it again changes nothing.
+    /// paid at once, and what a service level was missed by is credited in the same transaction. Doing it again changes
+    /// nothing.
     ///
     /// # Errors
     /// [`AccountsError::NoSuchInvoice`]; [`AccountsError::InvalidPeriod`] while its month is not over.
@@ -267,8 +269,25 @@ async fn finalize(tx: &mut Tx, id: &str, now_ms: u64) -> Result<StoredInvoice, A
     let due_ms = now_ms + DUE_AFTER.as_millis() as u64;
     let closed = is_free.then_some(now_ms);
     let params = [id.into(), status.number().into(), now_ms.into(), due_ms.into(), closed.into()];
-    tx.execute(FINALIZE, &params).await?;
+    if tx.execute(FINALIZE, &params).await? == 1 {
+        let invoice = locked(tx, id).await?;
+        if let Some(note) = credit_due(tx, &invoice, now_ms).await? {
+            return money::credit(tx, id, &note, now_ms).await;
+        }
+    }
     locked(tx, id).await
+}
+
+/// An account's invoice for a month, if there is one.
+pub(crate) async fn invoice_of_month(
+    tx: &mut Tx,
+    account: AccountId,
+    month: Month,
+) -> Result<Option<StoredInvoice>, AccountsError> {
+    const OF: &str =
+        concat!("SELECT ", invoice_columns!(), " FROM invoice WHERE account = $1 AND month = $2");
+    let row = tx.query_opt(OF, &[account.into(), month.0.into()]).await?;
+    row.map(|row| from_row(&row)).transpose()
 }
 
 /// Stores a draft, or replaces the month's; the invoice that there is when it is final.
@@ -303,7 +322,7 @@ async fn store_draft(
 }
 
 /// The times on plans that had prices when the month began, within what is billed.
-async fn terms_of(
+pub(crate) async fn terms_of(
     tx: &mut Tx,
     account: AccountId,
     month: Month,

@@ -19,6 +19,7 @@ use crate::{Accounts, AccountsError};
 
 pub use dunning::{DunningPolicy, DunningStage};
 pub use intent::{IntentStatus, PaymentIntent};
+pub(crate) use invoice::{invoice_of_month, terms_of};
 pub use invoice::{InvoiceRun, InvoiceStatus, StoredInvoice};
 pub use money::{CreditNote, Payment, Refund, Settlement};
 pub use month::BillingTurn;

@@ -7,6 +7,7 @@ pub(super) const COMPONENT: &str = "billing";
 pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sqlite: PAYMENTS_ON_SQLITE, postgres: PAYMENTS_ON_POSTGRES },
     Migration { version: 2, sqlite: MONTHS, postgres: MONTHS },
+    Migration { version: 3, sqlite: WINDOWS_ON_SQLITE, postgres: WINDOWS_ON_POSTGRES },
 ];
 
 /// `invoice.reopened` counts how often an invoice was owed again after it had been paid. A refund's `payment` may be unknown.
@@ -45,3 +46,24 @@ const PAYMENTS_ON_POSTGRES: &str = payments!("TEXT COLLATE \"C\"");
 /// A month is open until it has been closed.
 const MONTHS: &str =
     "CREATE TABLE billed_month (month BIGINT PRIMARY KEY, drafted_at_ms BIGINT, closed_at_ms BIGINT);";
+
+/// `sla_window` has all that one gateway has counted of an account's window; `source` is that gateway.
+macro_rules! windows {
+    ($bytes:literal, $clustered:literal) => {
+        concat!(
+            "CREATE TABLE sla_window (account ",
+            $bytes,
+            " NOT NULL, start_ms BIGINT NOT NULL, source ",
+            $bytes,
+            " NOT NULL, requests BIGINT NOT NULL, faults BIGINT NOT NULL,
+                PRIMARY KEY (account, start_ms, source))",
+            $clustered,
+            ";
+             CREATE INDEX sla_window_age ON sla_window (start_ms);
+             CREATE TABLE sla_probe (start_ms BIGINT PRIMARY KEY, good BIGINT NOT NULL, bad BIGINT NOT NULL);"
+        )
+    };
+}
+
+const WINDOWS_ON_SQLITE: &str = windows!("BLOB", " WITHOUT ROWID");
+const WINDOWS_ON_POSTGRES: &str = windows!("BYTEA", "");

@@ -21,6 +21,8 @@ pub(crate) enum Mark {
     EventsKeptFrom,
     /// From when on there are rollups by hour.
     HoursKeptFrom,
+    /// From when on service levels count.
+    WindowsCountFrom,
 }
 
 impl Mark {
@@ -29,6 +31,7 @@ impl Mark {
             Self::Began => "began",
             Self::EventsKeptFrom => "events kept from",
             Self::HoursKeptFrom => "hours kept from",
+            Self::WindowsCountFrom => "windows count from",
         }
     }
 

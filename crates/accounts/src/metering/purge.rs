@@ -21,6 +21,8 @@ pub struct Retention {
     pub hours: Duration,
     /// Warnings of limits.
     pub warnings: Duration,
+    /// Windows of service levels, and their probes.
+    pub windows: Duration,
 }
 
 /// How many rows are gone.
@@ -36,6 +38,8 @@ pub struct Purged {
     pub shares: u64,
     /// Rows of books of months before the last.
     pub books: u64,
+    /// Windows of service levels, and their probes.
+    pub windows: u64,
 }
 
 impl Accounts {
@@ -57,6 +61,10 @@ impl Accounts {
         const BOOKS: &str = "DELETE FROM quota WHERE (owner, dimension) IN
             (SELECT owner, dimension FROM quota
              WHERE owner >= $1 AND owner < $2 AND dimension IN (3, 4) AND reserved = 0 LIMIT $3)";
+        const WINDOWS: &str = "DELETE FROM sla_window WHERE (account, start_ms, source) IN
+            (SELECT account, start_ms, source FROM sla_window WHERE start_ms < $1 LIMIT $2)";
+        const PROBES: &str = "DELETE FROM sla_probe WHERE start_ms IN
+            (SELECT start_ms FROM sla_probe WHERE start_ms < $1 LIMIT $2)";
         let now_ms = self.now_ms();
         let before = |age: Duration| now_ms.saturating_sub(age.as_millis() as u64);
         let (hour, _) = Grain::Hour.span(before(retention.events));
@@ -77,6 +85,8 @@ impl Accounts {
             warnings: self.delete_all(WARNINGS, vec![before(retention.warnings).into()]).await?,
             shares: self.delete_all(SHARES, vec![now_ms.into()]).await?,
             books: self.delete_all(BOOKS, vec![book(Month(0)), book(last_month)]).await?,
+            windows: self.delete_all(WINDOWS, vec![before(retention.windows).into()]).await?
+                + self.delete_all(PROBES, vec![before(retention.windows).into()]).await?,
         })
     }
 

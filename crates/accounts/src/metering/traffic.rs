@@ -10,6 +10,7 @@ use datamesh_types::AccountId;
 use super::event::{Event, Metered};
 use super::measures::Traffic;
 use super::span::Grain;
+use crate::service_level::WindowCounts;
 use crate::{Accounts, AccountsError};
 
 /// Events per transaction.
@@ -44,10 +45,17 @@ impl Charge {
 /// What one gateway has seen and not delivered yet.
 #[derive(Default)]
 pub(crate) struct TrafficLog {
-    /// By who pays, and by the hour. Bounded by how many buckets and keys are in use at once.
-    open: Mutex<HashMap<(Metered, u64), Seen>>,
+    open: Mutex<Open>,
     /// What is being delivered, by sequence number: the same until it has been.
     delivering: tokio::sync::Mutex<Vec<(u64, Event)>>,
+}
+
+/// What requests that are over are added to, all under one lock.
+#[derive(Default)]
+struct Open {
+    /// By who pays, and by the hour. Bounded by how many buckets and keys are in use at once.
+    traffic: HashMap<(Metered, u64), Seen>,
+    windows: WindowCounts,
 }
 
 #[derive(Default)]
@@ -57,16 +65,22 @@ struct Seen {
 }
 
 impl TrafficLog {
-    fn open(&self) -> MutexGuard<'_, HashMap<(Metered, u64), Seen>> {
+    fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is counted for service levels.
+    pub(crate) fn windows<T>(&self, with: impl FnOnce(&mut WindowCounts) -> T) -> T {
+        with(&mut self.open().windows)
+    }
+
     /// A request is over.
-    pub(crate) fn add(&self, charge: &Charge, traffic: Traffic, now_ms: u64) {
+    pub(crate) fn add(&self, charge: &Charge, traffic: Traffic, now_ms: u64, is_fault: bool) {
         let Some(metered) = charge.metered() else { return };
         let (hour, _) = Grain::Hour.span(now_ms);
         let mut open = self.open();
-        let seen = open.entry((metered, hour)).or_default();
+        open.windows.add(metered.account, now_ms, is_fault);
+        let seen = open.traffic.entry((metered, hour)).or_default();
         seen.last_ms = seen.last_ms.max(now_ms);
         seen.traffic += traffic;
     }
@@ -83,7 +97,7 @@ impl Accounts {
         let mut delivering = log.delivering.lock().await;
         loop {
             if delivering.is_empty() {
-                let seen = std::mem::take(&mut *log.open());
+                let seen = std::mem::take(&mut log.open().traffic);
                 delivering.extend(seen.into_iter().map(|((metered, _), Seen { last_ms, traffic })| {
                     let event = Event { metered, at_ms: last_ms, bytes: 0, objects: 0, traffic };
                     (self.events().next(), event)

@@ -26,6 +26,7 @@ mod months;
 mod payments;
 mod quotas;
 mod rotation;
+mod service_levels;
 mod usage;
 
 /// A clock that stands still until a test turns it.
