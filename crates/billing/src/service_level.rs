@@ -85,7 +85,8 @@ pub fn tier(tiers: &[CreditTier], availability_ppm: u32) -> Option<CreditTier> {
 
 /// Whether steps make sense together: the lower the availability, the higher the credit.
 pub(crate) fn check(plan: &str, tiers: &[CreditTier]) -> Result<(), BillingError> {
-    let invalid = |reason: &str| Err(BillingError::InvalidPrices { reason: format!("{plan}: sla: {reason}") });
+    let invalid =
+        |reason: &str| Err(BillingError::InvalidPrices { reason: format!("{plan}: sla: {reason}") });
     if tiers.len() > TIERS_MAX {
         return invalid("at most 8 steps");
     }
@@ -145,9 +146,8 @@ mod tests {
         let busy_and_idle = [asked(1_000_000, 0), asked(1, 1)];
         assert_eq!(availability(busy_and_idle), Some(500_000));
         // 43 minutes and 12 seconds of thirty days are a thousandth: nine windows are too much, eight are not.
-        let month = |bad: u64| {
-            (0..8640).map(move |number| if number < bad { probed(0, 1) } else { probed(1, 0) })
-        };
+        let month =
+            |bad: u64| (0..8640).map(move |number| if number < bad { probed(0, 1) } else { probed(1, 0) });
         assert_eq!(tier(&TIERS, availability(month(8)).unwrap()), None);
         assert_eq!(tier(&TIERS, availability(month(9)).unwrap()), Some(TIERS[0]));
     }

@@ -5,7 +5,10 @@ use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
-use super::{AdminState, accounts, audit, billing, cluster, encryption, holds, limits, maintenance, sandbox, service_level, usage, verification};
+use super::{
+    AdminState, accounts, audit, billing, cluster, encryption, holds, limits, maintenance, sandbox,
+    service_level, usage, verification,
+};
 
 /// What a route does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

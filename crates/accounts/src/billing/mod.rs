@@ -19,8 +19,8 @@ use crate::{Accounts, AccountsError};
 
 pub use dunning::{DunningPolicy, DunningStage};
 pub use intent::{IntentStatus, PaymentIntent};
-pub(crate) use invoice::{invoice_of_month, terms_of};
 pub use invoice::{InvoiceRun, InvoiceStatus, StoredInvoice};
+pub(crate) use invoice::{invoice_of_month, terms_of};
 pub use money::{CreditNote, Payment, Refund, Settlement};
 pub use month::BillingTurn;
 pub use payment::{Charging, ManualPayments, Notice, PaymentEvent, PaymentProvider};

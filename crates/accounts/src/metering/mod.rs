@@ -21,8 +21,8 @@ mod traffic;
 mod verify;
 
 pub(crate) use event::{EventSource, StorageEvent, insert_storage_event};
-pub(crate) use opening::Mark;
 pub use measures::{Measure, RequestClass, Traffic};
+pub(crate) use opening::Mark;
 pub use purge::{Purged, Retention};
 pub use report::{HourUsage, Usage, UsageReport};
 pub use span::Grain;

@@ -97,8 +97,7 @@ async fn a_month_that_was_less_available_than_promised_is_credited_once_as_it_be
         assert!(base > 0);
 
         let gateways = [books.fixture.gateway().await, books.fixture.gateway().await];
-        let finalized =
-            tokio::join!(gateways[0].finalize_invoice(&id), gateways[1].finalize_invoice(&id));
+        let finalized = tokio::join!(gateways[0].finalize_invoice(&id), gateways[1].finalize_invoice(&id));
         finalized.0.unwrap();
         finalized.1.unwrap();
         let invoice = books.accounts.finalize_invoice(&id).await.unwrap();

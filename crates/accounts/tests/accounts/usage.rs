@@ -139,7 +139,8 @@ async fn what_is_forgotten_leaves_the_months_as_they_were() {
         scene.accounts.flush_meters().await;
         assert_eq!(fixture.rows("SELECT id FROM quota_event").await.len(), 1);
         assert_eq!(fixture.rows("SELECT gateway FROM rate_share").await.len(), 1);
-        let retention = Retention { events: 7 * DAY, hours: 400 * DAY, warnings: 365 * DAY, windows: 100 * DAY };
+        let retention =
+            Retention { events: 7 * DAY, hours: 400 * DAY, warnings: 365 * DAY, windows: 100 * DAY };
         scene.accounts.roll_up().await.unwrap();
         let purged = scene.accounts.purge(retention).await.unwrap();
         assert_eq!(purged, datamesh_accounts::Purged::default(), "nothing is old");
