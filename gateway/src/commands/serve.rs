@@ -15,6 +15,9 @@ pub async fn run(config: &GatewayConfig) -> Result<(), StartError> {
     if let Some(endpoint) = instance.accounts_endpoint() {
         println!("accounts on {endpoint}");
     }
+    if let Some(endpoint) = instance.payments_endpoint() {
+        println!("payments on {endpoint}");
+    }
     println!("ready");
     terminated.await;
     tracing::info!("draining");

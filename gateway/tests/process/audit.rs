@@ -18,10 +18,6 @@ fn last(data_dir: &Path) -> u64 {
     entries(data_dir, 0).last().map_or(0, |entry| entry["sequence"].as_u64().unwrap())
 }
 
-fn code(data_dir: &Path, arguments: &[&str]) -> Option<i32> {
-    admin(data_dir, arguments).status.code()
-}
-
 #[test]
 fn every_change_and_every_denial_leaves_an_entry_and_no_entry_has_a_secret() {
     let temporary = TempDir::new().unwrap();

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 mod accounts;
 mod audit;
+mod billing;
 
 const GATEWAY: &str = env!("CARGO_BIN_EXE_datamesh-gateway");
 
@@ -74,15 +75,19 @@ impl Gateway {
 
     /// One that `serve`s from a folder, without a mesh. `admin` goes into its `[admin]` section.
     fn on_one_disk(data_dir: &Path, admin: &str) -> Self {
+        let disk = format!("type = \"local\"\ndir = \"{}/disk\"\ncapacity = \"1 GiB\"", data_dir.display());
+        Self::on_backend(data_dir, &disk, admin)
+    }
+
+    /// One that `serve`s from that backend, without a mesh.
+    fn on_backend(data_dir: &Path, backend: &str, admin: &str) -> Self {
         let text = format!(
             r#"
-data_dir = "{0}"
+data_dir = "{}"
 [s3]
 listen = "127.0.0.1:0"
 [storage.backends.disk]
-type = "local"
-dir = "{0}/disk"
-capacity = "1 GiB"
+{backend}
 [storage.classes]
 STANDARD = "disk"
 [admin]
@@ -149,6 +154,10 @@ fn admin_json(data_dir: &Path, arguments: &[&str]) -> Value {
     let output = admin(data_dir, &arguments);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn code(data_dir: &Path, arguments: &[&str]) -> Option<i32> {
+    admin(data_dir, arguments).status.code()
 }
 
 fn mode(path: &Path) -> u32 {
