@@ -142,14 +142,10 @@ impl Instance {
         let jobs = Jobs::new(gateway.clone(), holdings.clone(), config.jobs.clone());
         jobs.start(&stop, &tasks);
         let addresses = listeners.addresses()?;
-        let operator =
-            Administrator::operator(access::write_admin_access(&config.data_dir, addresses.admin)?);
-        let administrators =
-            [operator].into_iter().chain(access::administrators(&config.admin.tokens)?).collect();
         let tls = config.s3.tls_certificate.is_some();
         let sandbox = payments.sender(addresses.payments.map(|address| endpoint(tls, address)).as_deref())?;
         let state = AdminState {
-            administrators,
+            administrators: administrators(config, addresses.admin)?,
             catalog,
             accounts: accounts.clone(),
             holdings,
@@ -161,13 +157,7 @@ impl Instance {
         let interval = config.jobs.access_log_interval.duration();
         tasks.spawn(access_log.run(gateway.clone(), interval, stop.clone()));
         tasks.spawn(gateway.request_metrics.clone().run(gateway.catalog.clone(), stop.clone()));
-        if let Some(listener) = listeners.people {
-            serve_people(config, &accounts, listener, &stop, &tasks)?;
-        }
-        if let Some(listener) = listeners.payments {
-            let service = PaymentService::new(accounts.clone(), config.payments.limiter());
-            tasks.spawn(listener.run(service, stop.clone()));
-        }
+        serve_strangers(config, &accounts, (listeners.people, listeners.payments), &stop, &tasks)?;
         let (stop_s3, s3_tasks) = (CancellationToken::new(), TaskTracker::new());
         serve_objects(config, gateway, listeners.s3, listeners.website, &stop_s3, &s3_tasks);
         let stores = storage.stores;
@@ -307,14 +297,25 @@ fn open_webhooks(config: &GatewayConfig) -> Result<Webhooks, StartError> {
         .map_err(|source| StartError::Process { what: "the sender of messages", source: Box::new(source) })
 }
 
-/// Serves people, and sends their letters, until `stop`.
-fn serve_people(
+/// Everybody with a token: the operator of this gateway, and those whom the configuration names.
+fn administrators(config: &GatewayConfig, admin: SocketAddr) -> Result<Arc<[Administrator]>, StartError> {
+    let operator = Administrator::operator(access::write_admin_access(&config.data_dir, admin)?);
+    Ok([operator].into_iter().chain(access::administrators(&config.admin.tokens)?).collect())
+}
+
+/// Serves people, and sends their letters, and payment providers, where there are listeners for them, until `stop`.
+fn serve_strangers(
     config: &GatewayConfig,
     accounts: &Accounts,
-    listener: http::Server,
+    (people, payments): (Option<http::Server>, Option<http::Server>),
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<(), StartError> {
+    if let Some(listener) = payments {
+        let service = PaymentService::new(accounts.clone(), config.payments.limiter());
+        tasks.spawn(listener.run(service, stop.clone()));
+    }
+    let Some(listener) = people else { return Ok(()) };
     let mailer = Mailer::open(&config.mail, &config.data_dir.join("mail"))
         .map_err(|source| StartError::Process { what: "mail", source: Box::new(source) })?;
     tasks.spawn(Postman::new(accounts.clone(), mailer).run(stop.clone()));
