@@ -56,7 +56,7 @@ pub use audit::{
 pub use billing::{
     AppliedPrices, BillingTurn, Charging, CreditNote, DunningPolicy, DunningStage, IntentStatus, InvoiceRun,
     InvoiceStatus, ManualPayments, Notice, Payment, PaymentEvent, PaymentIntent, PaymentProvider,
-    PriceVersion, Refund, SandboxPayments, Settlement, StoredInvoice,
+    PriceVersion, Refund, SandboxPayments, Settlement, StoredInvoice, SubscriptionState,
 };
 pub use clock::{Clock, SystemClock};
 pub use dimension::Dimension;

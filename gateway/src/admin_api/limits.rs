@@ -124,7 +124,9 @@ pub(super) async fn show_account(
     Path(user): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let user = find(&state.accounts, &user).await?;
-    show(&state, &Owner::Account(user.id)).await
+    let Json(mut shown) = show(&state, &Owner::Account(user.id)).await?;
+    shown["subscription"] = state.accounts.subscription_state(user.id).await?.name().into();
+    Ok(Json(shown))
 }
 
 pub(super) async fn change_account(

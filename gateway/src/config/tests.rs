@@ -62,6 +62,22 @@ fn an_error_names_the_file_the_key_and_what_was_expected() {
         ("[mesh]", "[jobs]\norphan_age = \"1m\"\n[mesh]", "key `jobs.orphan_age`: expected at least 1h"),
         (
             "[mesh]",
+            "[jobs]\nprobe_interval = \"3m\"\n[mesh]",
+            "key `jobs.probe_interval`: expected at most 2m",
+        ),
+        (
+            "[mesh]",
+            "[payments.sandbox]\nsecret_file = \"s\"\n[mesh]",
+            "key `payments.listen`: expected an address",
+        ),
+        (
+            "[mesh]",
+            "[payments]\nlisten = \"127.0.0.1:0\"\n[payments.sandbox]\nsecret_file = \"s\"\n\
+             endpoint = \"ftp://x\"\n[mesh]",
+            "key `payments.sandbox.endpoint`: expected an http or https address",
+        ),
+        (
+            "[mesh]",
             "[jobs]\ngc_grace = 5\n[mesh]",
             "key `jobs.gc_grace`: invalid type: integer `5`, expected a time such as",
         ),

@@ -55,6 +55,28 @@ impl DunningStage {
     }
 }
 
+/// How an account stands with what it owes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SubscriptionState {
+    /// Nothing is overdue.
+    Active,
+    /// An invoice is overdue.
+    PastDue,
+    /// It may not write, or not do anything, because of that; also when the invoice was given up.
+    Frozen,
+}
+
+impl SubscriptionState {
+    /// What it is called.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::PastDue => "past_due",
+            Self::Frozen => "frozen",
+        }
+    }
+}
+
 /// How long after an invoice was due each step is taken.
 #[derive(Debug, Clone, Copy)]
 pub struct DunningPolicy {
@@ -81,6 +103,29 @@ impl DunningPolicy {
 }
 
 impl Accounts {
+    /// How an account stands: the worst of its invoices. It follows from them and from the steps that were taken.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn subscription_state(&self, account: AccountId) -> Result<SubscriptionState, AccountsError> {
+        const WORST: &str = "SELECT COALESCE(MAX(dunning), 0), MIN(CASE WHEN status = $2 THEN due_at_ms END)
+            FROM invoice WHERE account = $1 AND status IN ($2, $3)";
+        let (open, given_up) = (InvoiceStatus::Final.number(), InvoiceStatus::Uncollectible.number());
+        let row = self.db().read::<_, AccountsError, _>(move |tx| {
+            let params = [account.into(), open.into(), given_up.into()];
+            Box::pin(async move { Ok(tx.query_opt(WORST, &params).await?) })
+        });
+        let Some(row) = row.await? else { return Ok(SubscriptionState::Active) };
+        let is_overdue = row.opt_int(1)?.is_some_and(|due_ms| due_ms.cast_unsigned() < self.now_ms());
+        Ok(if row.int(0)? >= DunningStage::WritesFrozen.number() {
+            SubscriptionState::Frozen
+        } else if is_overdue {
+            SubscriptionState::PastDue
+        } else {
+            SubscriptionState::Active
+        })
+    }
+
     /// Takes the steps that are due; how many. None is taken twice, and a step that was missed is made up for.
     ///
     /// # Errors

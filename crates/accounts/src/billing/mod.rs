@@ -17,7 +17,7 @@ mod schema;
 
 use crate::{Accounts, AccountsError};
 
-pub use dunning::{DunningPolicy, DunningStage};
+pub use dunning::{DunningPolicy, DunningStage, SubscriptionState};
 pub use intent::{IntentStatus, PaymentIntent};
 pub use invoice::{InvoiceRun, InvoiceStatus, StoredInvoice};
 pub(crate) use invoice::{invoice_of_month, terms_of};

@@ -3,6 +3,7 @@
 use super::*;
 use datamesh_accounts::{
     Act, Digest, DunningPolicy, Effect, HoldScope, InvoiceStatus, Month, Payment, Settlement, StoredInvoice,
+    SubscriptionState,
 };
 use datamesh_billing::{BillingError, Item, PriceSheet};
 use datamesh_db::UsageChange;
@@ -231,13 +232,17 @@ async fn an_overdue_invoice_freezes_step_by_step_and_its_payment_restores_everyt
             assert!(matches!(entered, Ok(()) | Err(AccountsError::Held { .. })), "{entered:?}");
             entered.is_ok()
         };
+        let state = || books.accounts.subscription_state(books.account);
         assert_eq!(books.accounts.dun(policy).await.unwrap(), 0, "it is not due");
+        assert_eq!(state().await.unwrap(), SubscriptionState::Active);
         books.advance(15 * DAY);
         assert_eq!(books.accounts.dun(policy).await.unwrap(), 1, "a warning");
         assert_eq!(books.accounts.dun(policy).await.unwrap(), 0, "a step is taken once");
         assert!(may(Effect::Write).await);
+        assert_eq!(state().await.unwrap(), SubscriptionState::PastDue);
         books.advance(7 * DAY);
         assert_eq!(books.accounts.dun(policy).await.unwrap(), 1);
+        assert_eq!(state().await.unwrap(), SubscriptionState::Frozen);
         assert!(!may(Effect::Write).await && may(Effect::Read).await && may(Effect::Delete).await);
         // The step in between was missed.
         books.advance(100 * DAY);
@@ -250,9 +255,11 @@ async fn an_overdue_invoice_freezes_step_by_step_and_its_payment_restores_everyt
 
         books.accounts.write_off_invoice(id).await.unwrap();
         assert!(!may(Effect::Read).await, "giving up restores nothing");
+        assert_eq!(state().await.unwrap(), SubscriptionState::Frozen);
         let paid = books.pay(id, 10_000_000, "late").await.unwrap();
         assert_eq!(paid.status, InvoiceStatus::Paid);
         assert!(may(Effect::Write).await && may(Effect::Read).await);
+        assert_eq!(state().await.unwrap(), SubscriptionState::Active);
         assert_eq!(books.accounts.dun(policy).await.unwrap(), 0);
     })
     .await;
