@@ -6,14 +6,14 @@ use datamesh_accounts::{Effect, InvoiceStatus, Retention, ServiceLevel, Settleme
 use datamesh_billing::Window;
 
 const WINDOW: Duration = Duration::from_mins(5);
-const HOUR: Duration = Duration::from_hours(1);
+const HOUR_MS: u64 = 3_600_000;
 
 impl Books {
     /// An account that is on a plan with a service level for the last hours of the month, and stores a petabyte.
-    async fn promised(db: Db, hours: u32) -> Self {
+    async fn promised(db: Db, hours: u64) -> Self {
         let books = Self::open(db, "free").await;
-        let until_end = books.month.next().start_ms() - books.fixture.clock.now_ms();
-        books.advance(Duration::from_millis(until_end) - hours * HOUR);
+        let from_ms = books.month.next().start_ms() - hours * HOUR_MS;
+        books.advance(Duration::from_millis(from_ms - books.fixture.clock.now_ms()));
         books.accounts.subscribe(books.account, "enterprise", None).await.unwrap();
         books.store(1_000_000_000_000_000).await;
         books
