@@ -48,6 +48,7 @@ async fn windows_are_judged_by_requests_then_by_probes_and_are_bad_when_nobody_w
     for_each_engine(|db| async move {
         let books = Books::promised(db, 1).await;
         assert_eq!(books.level().await.availability, None, "nothing counts before the first probe");
+        books.advance(Duration::from_mins(1));
         let other = books.fixture.gateway().await;
         books.accounts.record_probe(true).await.unwrap();
         books.request(&books.accounts, false).await;
