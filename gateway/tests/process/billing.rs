@@ -65,9 +65,11 @@ fn an_invoice_is_paid_and_taken_back_through_the_sandbox() {
         "[payments]\nlisten = \"127.0.0.1:0\"\nunproven_burst = 6\n[payments.sandbox]\nsecret_file = {file:?}\n"
     );
     let gateway = Gateway::on_one_disk(&data_dir, &sections);
-    let listener = Listener::of(&gateway);
     admin_json(&data_dir, &["user", "create", "pays@example.org", "--plan", "premium"]);
+    assert_eq!(gateway.terminate(), Some(0));
     backdate(&data_dir);
+    let gateway = Gateway::on_one_disk(&data_dir, &sections);
+    let listener = Listener::of(&gateway);
     let run = admin_json(&data_dir, &["invoice", "run", "--period", &last_period(&data_dir)]);
     let id = run["invoices"][0]["id"].as_str().unwrap();
     assert_eq!(code(&data_dir, &["invoice", "charge", id]), Some(4), "nothing is owed for a draft");

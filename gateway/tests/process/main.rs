@@ -315,7 +315,9 @@ fn invoices_are_made_shown_and_verified_offline(data_dir: &Path) {
     let period = admin_json(data_dir, &["usage", "show", "pays@example.org"])["period"].clone();
     let period = period.as_str().unwrap();
     let run = admin_json(data_dir, &["invoice", "run", "--period", period]);
-    let [invoice] = run["invoices"].as_array().unwrap().as_slice() else { panic!("{run}") };
+    let listed = admin_json(data_dir, &["invoice", "list", "pays@example.org"]);
+    let [invoice] = listed["invoices"].as_array().unwrap().as_slice() else { panic!("{listed}") };
+    assert!(run["invoices"].as_array().unwrap().contains(invoice), "{run}");
     assert_eq!((&invoice["status"], &invoice["period"]), (&json!("draft"), &json!(period)));
     let id = invoice["id"].as_str().unwrap();
     let shown = admin_json(data_dir, &["invoice", "show", id]);
