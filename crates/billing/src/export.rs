@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn whatever_is_changed_is_found() {
         type Change = fn(&mut Export);
-        let changes: [(&str, Change); 6] = [
+        let edits: [(&str, Change); 6] = [
             ("total", |export| export.invoice.total += 1),
             ("line 2", |export| export.invoice.lines[1].amount += 1),
             ("line 2", |export| export.invoice.lines[1].quantity += 1),
@@ -118,7 +118,7 @@ mod tests {
             ("line 1", |export| export.terms[0].prices.month += 1),
             ("line 2", |export| drop(export.invoice.lines.pop())),
         ];
-        for (what, change) in changes {
+        for (what, change) in edits {
             let mut changed = export();
             change(&mut changed);
             let found = changed.verify().unwrap();

@@ -196,7 +196,8 @@ mod tests {
     const DENOMINATOR: u64 = 720_720;
 
     fn windows() -> impl Strategy<Value = Vec<(u64, u64)>> {
-        let requests = prop::sample::select((1..=16).filter(|n| DENOMINATOR % n == 0).collect::<Vec<_>>());
+        let requests =
+            prop::sample::select((1..=16).filter(|n| DENOMINATOR.is_multiple_of(*n)).collect::<Vec<_>>());
         let window = requests.prop_flat_map(|requests| (Just(requests), 0..=requests));
         prop::collection::vec(window, 1..200)
     }
