@@ -111,7 +111,7 @@ impl Accounts {
         {
             return Ok(None);
         }
-        let found = self.load(access_key_id).await?;
+        let found = Box::pin(self.load(access_key_id)).await?;
         // The age counts from before the query: what was revoked since then is not in its answer.
         if let Some(credential) = &found {
             cache.known.insert(access_key_id.to_owned(), (Arc::clone(credential), now));

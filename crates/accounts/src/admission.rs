@@ -54,7 +54,7 @@ pub struct Admission {
 
 #[derive(Default)]
 struct Entered {
-    owners: Vec<(Arc<Controls>, View)>,
+    owners: Vec<(Arc<Controls>, Arc<View>)>,
     permits: Vec<OwnedSemaphorePermit>,
     /// What was taken to be received and to be sent, and has not moved yet: less than nothing when more has moved.
     promised: Amount,
@@ -119,14 +119,11 @@ impl Admission {
         if let Some(hold) = held {
             return Err(AccountsError::Held { kind: hold.kind, scope: hold.scope });
         }
-        let deadline = Instant::now() + self.accounts.config().queue_time;
-        let permit = match &view.operations {
-            Some((limit, permits)) => permit(&controls, *limit, permits, deadline).await?,
-            None => None,
+        let permit = if view.operations.is_some() || view.requests.is_some() {
+            Box::pin(wait_for_turn(&controls, &view, self.accounts.config().queue_time)).await?
+        } else {
+            None
         };
-        if let Some((limit, limiter)) = &view.requests {
-            pass(&controls, *limit, limiter, deadline).await?;
-        }
         let mut entered = self.entered();
         entered.permits.extend(permit);
         entered.owners.push((controls, view));
@@ -250,6 +247,23 @@ impl Drop for Queued {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Waits until one more operation may run; the permit to, if their number is limited.
+async fn wait_for_turn(
+    controls: &Controls,
+    view: &View,
+    queue_time: Duration,
+) -> Result<Option<OwnedSemaphorePermit>, AccountsError> {
+    let deadline = Instant::now() + queue_time;
+    let permit = match &view.operations {
+        Some((limit, permits)) => permit(controls, *limit, permits, deadline).await?,
+        None => None,
+    };
+    if let Some((limit, limiter)) = &view.requests {
+        pass(controls, *limit, limiter, deadline).await?;
+    }
+    Ok(permit)
 }
 
 /// A permit for one more operation at once.

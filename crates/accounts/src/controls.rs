@@ -74,6 +74,8 @@ struct State {
     leased_at: Option<Duration>,
     requests: Option<(Limit, u64, Arc<Limiter>)>,
     operations: Option<(Limit, u64, Arc<Semaphore>)>,
+    /// What requests get of it, made anew by each loading.
+    view: Option<Arc<View>>,
 }
 
 /// The controls as they are at one moment.
@@ -128,24 +130,30 @@ impl Controls {
     ///
     /// # Errors
     /// [`AccountsError::NoSuchAccount`]; those of the database when nothing was ever loaded.
-    pub(crate) async fn view(&self, accounts: &Accounts) -> Result<View, AccountsError> {
-        let now = accounts.elapsed();
-        let is_fresh = |state: &State| state.loaded_at.is_some_and(|at| now.saturating_sub(at) < FRESH_FOR);
-        {
-            let mut state = self.state();
-            state.used_at = now;
-            if is_fresh(&state) {
-                return Ok(state.view());
-            }
+    pub(crate) async fn view(&self, accounts: &Accounts) -> Result<Arc<View>, AccountsError> {
+        match self.fresh(accounts.elapsed()) {
+            Some(view) => Ok(view),
+            None => Box::pin(self.refreshed(accounts)).await,
         }
-        let _turn = self.turn.lock().await;
-        if !is_fresh(&self.state()) {
-            self.load(accounts).await?;
-        }
-        Ok(self.state().view())
     }
 
-    async fn load(&self, accounts: &Accounts) -> Result<(), AccountsError> {
+    /// The controls, unless they have to be loaded.
+    fn fresh(&self, now: Duration) -> Option<Arc<View>> {
+        let mut state = self.state();
+        state.used_at = now;
+        state.loaded_at.filter(|at| now.saturating_sub(*at) < FRESH_FOR)?;
+        state.view.clone()
+    }
+
+    async fn refreshed(&self, accounts: &Accounts) -> Result<Arc<View>, AccountsError> {
+        let _turn = self.turn.lock().await;
+        match self.fresh(accounts.elapsed()) {
+            Some(view) => Ok(view),
+            None => self.load(accounts).await,
+        }
+    }
+
+    async fn load(&self, accounts: &Accounts) -> Result<Arc<View>, AccountsError> {
         let (owner, month) = (self.owner.clone(), Month::of(accounts.now_ms()));
         let (limits, holds, warnings) = accounts
             .db()
@@ -180,7 +188,9 @@ impl Controls {
         state.gateways = gateways.unwrap_or(1).max(1);
         state.loaded_at = Some(now);
         state.apply(&LimiterClock(Arc::clone(&accounts.config().clock)));
-        Ok(())
+        let view = Arc::new(state.view());
+        state.view = Some(Arc::clone(&view));
+        Ok(view)
     }
 
     fn forget(&self) {

@@ -44,19 +44,28 @@ impl Accounts {
         amount: Amount,
         held: Option<[u8; 16]>,
     ) -> Result<Option<Option<[u8; 16]>>, AccountsError> {
-        let take = || {
-            let valid_until_ms = self.now_ms() + self.margin().as_millis() as u64;
-            lease.take(amount, held, self.elapsed(), valid_until_ms, UNLIMITED_FOR)
-        };
-        match take() {
-            Taken::Held(row) => return Ok(Some(Some(row))),
-            Taken::Unlimited => return Ok(Some(None)),
-            Taken::Short { .. } => {}
+        match self.take_leased(lease, amount, held) {
+            Taken::Held(row) => Ok(Some(Some(row))),
+            Taken::Unlimited => Ok(Some(None)),
+            Taken::Short { .. } => Box::pin(self.acquire_more(lease, amount, held)).await,
         }
+    }
+
+    fn take_leased(&self, lease: &Lease, amount: Amount, held: Option<[u8; 16]>) -> Taken {
+        let valid_until_ms = self.now_ms() + self.margin().as_millis() as u64;
+        lease.take(amount, held, self.elapsed(), valid_until_ms, UNLIMITED_FOR)
+    }
+
+    async fn acquire_more(
+        &self,
+        lease: &Lease,
+        amount: Amount,
+        held: Option<[u8; 16]>,
+    ) -> Result<Option<Option<[u8; 16]>>, AccountsError> {
         let _turn = lease.turn.lock().await;
         let mut expired_others = false;
         loop {
-            let (row, missing) = match take() {
+            let (row, missing) = match self.take_leased(lease, amount, held) {
                 Taken::Held(row) => return Ok(Some(Some(row))),
                 Taken::Unlimited => return Ok(Some(None)),
                 Taken::Short { row: None, .. } if held.is_some() => return Ok(None),

@@ -65,7 +65,7 @@ impl Keyring {
         if let Some(key) = self.shared.domains.get(&domain, |_| true) {
             return Ok(key);
         }
-        let key = DomainKey::from_bytes(*self.key(format!("domain/{domain}")).await?);
+        let key = DomainKey::from_bytes(*Box::pin(self.key(format!("domain/{domain}"))).await?);
         self.shared.domains.insert(domain, key.clone());
         Ok(key)
     }

@@ -61,14 +61,14 @@ impl Meter {
         let mut held = self.held.lock().await;
         if held.as_ref().is_some_and(|(of, _)| *of != month) {
             drop(held);
-            self.flush(accounts, owner).await?;
+            Box::pin(self.flush(accounts, owner)).await?;
             held = self.held.lock().await;
         }
         if let Some((_, share)) = &*held {
             share.extend(amount).await?;
         } else {
             let book = Book::Moved(owner.clone(), month);
-            *held = Some((month, Share::take(accounts, &book, amount).await?));
+            *held = Some((month, Box::pin(Share::take(accounts, &book, amount)).await?));
         }
         let mut moved = self.moved();
         *moved = moved.plus(amount);

@@ -62,7 +62,7 @@ impl Db {
     {
         match &self.engine {
             Inner::Sqlite(engine) => engine.write(body).await,
-            Inner::Postgres(engine) => engine.write(body).await,
+            Inner::Postgres(engine) => Box::pin(engine.write(body)).await,
         }
     }
 
@@ -78,7 +78,7 @@ impl Db {
     {
         match &self.engine {
             Inner::Sqlite(engine) => engine.read(body).await,
-            Inner::Postgres(engine) => engine.read(body).await,
+            Inner::Postgres(engine) => Box::pin(engine.read(body)).await,
         }
     }
 
@@ -87,12 +87,11 @@ impl Db {
         match &self.engine {
             Inner::Sqlite(engine) => engine.row(sql, &params).await,
             Inner::Postgres(engine) => {
-                engine
-                    .read(move |tx| {
-                        let params = Arc::clone(&params);
-                        Box::pin(async move { tx.query_opt(sql, &params).await })
-                    })
-                    .await
+                let read = engine.read(move |tx| {
+                    let params = Arc::clone(&params);
+                    Box::pin(async move { tx.query_opt(sql, &params).await })
+                });
+                Box::pin(read).await
             }
         }
     }
@@ -106,7 +105,7 @@ impl Db {
     {
         match &self.engine {
             Inner::Sqlite(engine) => engine.scan(body).await,
-            Inner::Postgres(engine) => engine.read(body).await,
+            Inner::Postgres(engine) => Box::pin(engine.read(body)).await,
         }
     }
 }

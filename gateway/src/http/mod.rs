@@ -9,6 +9,7 @@
 
 mod body;
 mod connection;
+mod counters;
 mod deadline;
 mod pacing;
 mod request;
@@ -16,8 +17,9 @@ mod server;
 mod tls;
 mod trace;
 
+pub(crate) use counters::status_class;
+pub(crate) use request::DOCUMENT_LEN_MAX;
 pub use request::Respond;
-pub(crate) use request::{DOCUMENT_LEN_MAX, status_class};
 pub use server::{HttpConfig, Server};
 pub use tls::{TlsError, load_tls};
 pub use trace::{Ended, Observer, Peer, RequestTrace};

@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::{RequestBody, ResponseBody};
+use super::counters::Counters;
 use super::pacing::Pacing;
 use super::server::HttpConfig;
 use super::trace::{Peer, RequestTrace};
@@ -51,6 +52,7 @@ pub(super) struct RequestHandler {
     permits: Arc<Semaphore>,
     body_idle_timeout: Duration,
     next_id: AtomicU64,
+    counters: Counters,
 }
 
 impl RequestHandler {
@@ -61,6 +63,7 @@ impl RequestHandler {
             permits: Arc::new(Semaphore::new(config.requests_max)),
             body_idle_timeout: config.body_idle_timeout,
             next_id: AtomicU64::new(seed),
+            counters: Counters::default(),
         }
     }
 
@@ -87,7 +90,7 @@ impl RequestHandler {
             (Ok(permit), None) => permit,
             (_, refusal) => {
                 let refusal = refusal.unwrap_or_else(slow_down);
-                let response = finish(refusal, &trace, &method, &resource, start);
+                let response = self.finish(refusal, &trace, (&method, &resource), start);
                 return Ok(response.map(|inner| answer_body(inner, trace, None)));
             }
         };
@@ -101,7 +104,7 @@ impl RequestHandler {
         if is_unreadable {
             response = if declared > DOCUMENT_LEN_MAX { too_long() } else { unreadable() };
         }
-        let response = finish(response, &trace, &method, &resource, start);
+        let response = self.finish(response, &trace, (&method, &resource), start);
         Ok(response.map(|inner| answer_body(inner, trace, Some(permit))))
     }
 
@@ -110,6 +113,59 @@ impl RequestHandler {
             return s3s::Body::empty();
         }
         s3s::Body::http_body(RequestBody::new(body, self.body_idle_timeout, Arc::clone(trace)))
+    }
+
+    /// Adds what every answer carries, then counts and logs it.
+    fn finish(
+        &self,
+        mut response: Response<s3s::Body>,
+        trace: &RequestTrace,
+        (method, resource): (&Method, &str),
+        start: Instant,
+    ) -> Response<s3s::Body> {
+        let status = response.status();
+        trace.answered(&response);
+        if status.is_client_error() || status.is_server_error() {
+            response = name_resource(response, resource, trace.id());
+        }
+        let headers = response.headers_mut();
+        let id = HeaderValue::from_str(trace.id()).expect("a request id is hexadecimal digits");
+        headers.insert(REQUEST_ID, id);
+        headers.insert(SERVER, HeaderValue::from_static("DataMesh"));
+        for warning in trace.admission().map(Admission::warnings).unwrap_or_default() {
+            if let Ok(warning) = HeaderValue::from_str(&warning.to_string()) {
+                headers.append(QUOTA_WARNING, warning);
+            }
+        }
+        if trace.is_body_held_back() {
+            // Whether the client still sends the body is its own choice: what follows on the connection can't be told.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        self.counters.count(trace.operation(), status.as_u16(), seconds);
+        let cause = trace.cause();
+        // A client that is told to slow down is no fault, and there may be many of them.
+        let is_fault = status.is_server_error() && !response.headers().contains_key(RETRY_AFTER);
+        if is_fault {
+            // What does not exist here is not out of order.
+            if let Some(admission) = trace.admission().filter(|_| status != StatusCode::NOT_IMPLEMENTED) {
+                admission.failed();
+            }
+            tracing::error!(
+                request_id = trace.id(),
+                operation = trace.operation(),
+                %method, resource, status = status.as_u16(), seconds, cause,
+                "request failed"
+            );
+        } else {
+            tracing::debug!(
+                request_id = trace.id(),
+                operation = trace.operation(),
+                %method, resource, status = status.as_u16(), seconds, cause,
+                "request answered"
+            );
+        }
+        response
     }
 }
 
@@ -179,74 +235,6 @@ fn refusal(status: StatusCode, code: &str, message: &str) -> Response<s3s::Body>
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     response
-}
-
-/// Adds what every answer carries, then counts and logs it.
-fn finish(
-    mut response: Response<s3s::Body>,
-    trace: &RequestTrace,
-    method: &Method,
-    resource: &str,
-    start: Instant,
-) -> Response<s3s::Body> {
-    let status = response.status();
-    trace.answered(&response);
-    if status.is_client_error() || status.is_server_error() {
-        response = name_resource(response, resource, trace.id());
-    }
-    let headers = response.headers_mut();
-    let id = HeaderValue::from_str(trace.id()).expect("a request id is hexadecimal digits");
-    headers.insert(REQUEST_ID, id);
-    headers.insert(SERVER, HeaderValue::from_static("DataMesh"));
-    for warning in trace.admission().map(Admission::warnings).unwrap_or_default() {
-        if let Ok(warning) = HeaderValue::from_str(&warning.to_string()) {
-            headers.append(QUOTA_WARNING, warning);
-        }
-    }
-    if trace.is_body_held_back() {
-        // Whether the client still sends the body is its own choice: what follows on the connection can't be told.
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    let seconds = start.elapsed().as_secs_f64();
-    let operation = trace.operation().to_owned();
-    metrics::histogram!("datamesh_s3_request_seconds", "operation" => operation.clone()).record(seconds);
-    metrics::counter!(
-        "datamesh_s3_requests_total", "operation" => operation, "status" => status_class(status.as_u16())
-    )
-    .increment(1);
-    let cause = trace.cause();
-    // A client that is told to slow down is no fault, and there may be many of them.
-    let is_fault = status.is_server_error() && !response.headers().contains_key(RETRY_AFTER);
-    if is_fault {
-        // What does not exist here is not out of order.
-        if let Some(admission) = trace.admission().filter(|_| status != StatusCode::NOT_IMPLEMENTED) {
-            admission.failed();
-        }
-        tracing::error!(
-            request_id = trace.id(),
-            operation = trace.operation(),
-            %method, resource, status = status.as_u16(), seconds, cause,
-            "request failed"
-        );
-    } else {
-        tracing::debug!(
-            request_id = trace.id(),
-            operation = trace.operation(),
-            %method, resource, status = status.as_u16(), seconds, cause,
-            "request answered"
-        );
-    }
-    response
-}
-
-/// The hundred that a status is of.
-pub fn status_class(status: u16) -> &'static str {
-    match status {
-        ..300 => "2xx",
-        300..400 => "3xx",
-        400..500 => "4xx",
-        500.. => "5xx",
-    }
 }
 
 /// Completes S3's error document, which the protocol library leaves without these two fields.

@@ -77,7 +77,7 @@ impl Retrieve {
             StoredContent::Manifest(_) | StoredContent::Parts { .. } => {
                 let plan = self.catalog.read_plan(version, range.clone());
                 let mut body = ObjectBody::planned(self.clone(), plan, range, key.clone());
-                body.prime().await?;
+                Box::pin(body.prime()).await?;
                 Ok(body)
             }
         }

@@ -62,11 +62,11 @@ impl S3Gateway {
     pub(super) async fn enter_bucket(&self, caller: &Caller<'_>, bucket: &Bucket) -> S3Result<()> {
         let Some((admission, effect)) = caller.admission() else { return Ok(()) };
         for owner in [Owner::Account(bucket.account), Owner::Bucket(bucket.id.0)] {
-            Box::pin(admission.enter(&owner, effect)).await.map_err(errors::accounts)?;
+            admission.enter(&owner, effect).await.map_err(errors::accounts)?;
         }
         admission.let_in(bucket.account, bucket.id.0);
         let Some(len) = caller.take_body_len() else { return Ok(()) };
-        Box::pin(admission.take(Direction::Received, len)).await.map_err(errors::accounts)
+        admission.take(Direction::Received, len).await.map_err(errors::accounts)
     }
 
     /// Takes what an answer will send of the month's quota.
@@ -75,7 +75,7 @@ impl S3Gateway {
     /// `QuotaExceeded`.
     pub(super) async fn take_egress(&self, caller: &Caller<'_>, len: u64) -> S3Result<()> {
         let Some((admission, _)) = caller.admission() else { return Ok(()) };
-        Box::pin(admission.take(Direction::Sent, len)).await.map_err(errors::accounts)
+        admission.take(Direction::Sent, len).await.map_err(errors::accounts)
     }
 
     /// Checks the size of an object to be written.
@@ -84,7 +84,7 @@ impl S3Gateway {
     /// `QuotaExceeded`.
     pub(super) async fn check_object_size(&self, bucket: &Bucket, size: u64) -> S3Result<()> {
         let owners = [Owner::Account(bucket.account), Owner::Bucket(bucket.id.0)];
-        Box::pin(self.accounts.check_object_size(&owners, size)).await.map_err(errors::accounts)
+        self.accounts.check_object_size(&owners, size).await.map_err(errors::accounts)
     }
 }
 

@@ -35,7 +35,7 @@ impl S3Auth for Auth {
 /// The secret that signs with a key.
 pub(super) async fn secret_of(accounts: &Accounts, access_key: &str) -> S3Result<SecretKey> {
     if Accounts::is_temporary(access_key) {
-        let secret = accounts.session_secret(access_key).await.map_err(errors::accounts)?;
+        let secret = Box::pin(accounts.session_secret(access_key)).await.map_err(errors::accounts)?;
         return Ok(SecretKey::from(secret.expose()));
     }
     let credential = known(accounts, access_key).await?;
@@ -61,7 +61,7 @@ pub(super) async fn identify(
         return Ok(Identity::Key(known(accounts, access_key).await?));
     }
     let token = token.unwrap_or_default();
-    let session = accounts.session(access_key, &token).await.map_err(errors::accounts)?;
+    let session = Box::pin(accounts.session(access_key, &token)).await.map_err(errors::accounts)?;
     let key = known(accounts, &session.parent).await?;
     Ok(Identity::of_session(key, session))
 }

@@ -42,6 +42,13 @@ impl S3Gateway {
         if !bucket.configured.contains(kind) {
             return Ok(None);
         }
+        Box::pin(self.configured(bucket, kind)).await
+    }
+
+    async fn configured<T>(&self, bucket: &Bucket, kind: ConfigKind) -> S3Result<Option<Arc<T>>>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
         let place = (bucket.id, kind, bucket.config_epoch);
         if let Some(kept) = self.configs.documents.get(&place) {
             let kept = kept.downcast().map_err(|_| s3_error!(InternalError))?;

@@ -185,7 +185,9 @@ impl S3Gateway {
                 let range = ranges::select(range, version.size)?;
                 Ok(Selection { range, partial: true, parts_count: None, checksum: None })
             }
-            (None, Some(number)) => self.select_part(version, number, attributes, wants_checksum).await,
+            (None, Some(number)) => {
+                Box::pin(self.select_part(version, number, attributes, wants_checksum)).await
+            }
             (None, None) => {
                 let checksum = attributes.checksum.clone().filter(|_| wants_checksum);
                 Ok(Selection { range: whole, partial: false, parts_count: None, checksum })

@@ -12,7 +12,9 @@ use std::thread::JoinHandle;
 
 use tracing::warn;
 
+use super::commits::Commits;
 use super::connection::{Connection, Role};
+use super::readers::Readers;
 use crate::{DbConfig, DbError};
 
 /// Frames (pages of 4 KiB) after which the log is copied into the database.
@@ -26,37 +28,44 @@ pub(super) struct Checkpointer {
     thread: Option<JoinHandle<()>>,
     /// Held by whoever checkpoints: SQLite refuses a second checkpoint at once, however long it may wait for readers.
     turn: Arc<Mutex<()>>,
+    readers: Arc<Readers>,
     copied_at: u64,
     restart_at: u64,
 }
 
 impl Checkpointer {
-    pub(super) fn start(path: &Path, config: &DbConfig) -> Result<Self, DbError> {
+    pub(super) fn start(path: &Path, config: &DbConfig, readers: Arc<Readers>) -> Result<Self, DbError> {
         let mut connection = Connection::open(path, config, Role::Writer)?;
         let (wake, woken) = sync_channel(1);
         let turn = Arc::new(Mutex::new(()));
-        let its_turn = Arc::clone(&turn);
+        let (its_turn, its_readers) = (Arc::clone(&turn), Arc::clone(&readers));
         let thread = std::thread::Builder::new()
             .name("db-checkpoint".to_owned())
             .spawn(move || {
                 while woken.recv().is_ok() {
                     let _turn = its_turn.lock().unwrap_or_else(PoisonError::into_inner);
+                    its_readers.end_snapshots();
                     checkpoint(&mut connection, "PRAGMA wal_checkpoint(PASSIVE)");
                 }
             })
             .map_err(|source| DbError::Io { path: path.to_owned(), source })?;
-        Ok(Self { wake: Some(wake), thread: Some(thread), turn, copied_at: 0, restart_at: RESTART_FRAMES })
+        let (copied_at, restart_at) = (0, RESTART_FRAMES);
+        Ok(Self { wake: Some(wake), thread: Some(thread), turn, readers, copied_at, restart_at })
     }
 
     /// Called by the writer between transactions, with the frames in the log.
-    pub(super) fn after_commit(&mut self, writer: &mut Connection, frames: u64) {
+    pub(super) fn after_commit(&mut self, writer: &mut Connection, frames: u64, commits: &Commits) {
         if frames < self.copied_at {
             self.copied_at = 0;
             self.restart_at = RESTART_FRAMES;
         }
         if frames >= self.restart_at {
             let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            // Meanwhile nobody keeps a snapshot, or the log could not start over.
+            commits.begin();
+            self.readers.end_snapshots();
             checkpoint(writer, "PRAGMA wal_checkpoint(RESTART)");
+            commits.end();
             self.copied_at = frames;
             // When a long reader prevented it, the next attempt comes after as much again.
             self.restart_at = frames + RESTART_FRAMES;

@@ -2,6 +2,7 @@
 
 mod body;
 mod checkpoint;
+mod commits;
 mod connection;
 mod file;
 mod readers;
@@ -13,6 +14,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use self::checkpoint::Checkpointer;
+use self::commits::Commits;
 pub(crate) use self::connection::Connection;
 use self::connection::Role;
 use self::file::FileLock;
@@ -29,7 +31,7 @@ pub(crate) struct Sqlite {
 struct Shared {
     queue: Option<mpsc::Sender<Box<dyn Job>>>,
     writer: Option<JoinHandle<()>>,
-    readers: Readers,
+    readers: Arc<Readers>,
     /// Last, so that it is released after every connection is closed.
     _lock: FileLock,
 }
@@ -41,14 +43,15 @@ impl Sqlite {
         let opened = tokio::task::spawn_blocking(move || {
             let lock = file::prepare(&path, config.create)?;
             let connection = Connection::open(&path, &config, Role::Writer)?;
-            let checkpointer = Checkpointer::start(&path, &config)?;
+            let commits = Arc::<Commits>::default();
+            let readers = Arc::new(Readers::new(path.clone(), &config, Arc::clone(&commits)));
+            let checkpointer = Checkpointer::start(&path, &config, Arc::clone(&readers))?;
             let (queue, jobs) = mpsc::channel(config.write_queue.max(1));
-            let writer = Writer::new(Tx::on_sqlite(connection), jobs, checkpointer)?;
+            let writer = Writer::new(Tx::on_sqlite(connection), jobs, checkpointer, commits)?;
             let writer = std::thread::Builder::new()
                 .name("db-writer".to_owned())
                 .spawn(move || writer.run())
-                .map_err(|source| DbError::Io { path: path.clone(), source })?;
-            let readers = Readers::new(path, &config);
+                .map_err(|source| DbError::Io { path, source })?;
             Ok(Self {
                 shared: Arc::new(Shared { queue: Some(queue), writer: Some(writer), readers, _lock: lock }),
             })

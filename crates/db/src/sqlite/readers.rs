@@ -1,24 +1,54 @@
 //! The pool of read connections, opened when first needed.
+//!
+//! A transaction's beginning and end cost a point read as much as finding the row, for their locks on the file. So a
+//! connection that reads twice without a commit in between keeps its snapshot, for as long as nothing is committed.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::{self, Outcome};
+use super::commits::Commits;
 use super::connection::{Connection, Role};
 use crate::{DbConfig, DbError, Row, Tx, TxFuture, Value};
 
 pub(super) struct Readers {
     path: PathBuf,
     config: DbConfig,
-    idle: Mutex<Vec<Tx>>,
+    idle: Mutex<Vec<Reader>>,
+    commits: Arc<Commits>,
     permits: Arc<Semaphore>,
     /// Long reads leave some connections to the short ones.
     scan_permits: Arc<Semaphore>,
     wait: Duration,
 }
+
+/// One connection.
+struct Reader {
+    tx: Tx,
+    /// The newest commit when it last read a row.
+    read_at: Option<u64>,
+    /// Its transaction is still open.
+    has_snapshot: bool,
+}
+
+impl Reader {
+    /// Ends what is open; whether that worked.
+    fn end_snapshot(&mut self) -> bool {
+        let has_ended = !self.has_snapshot || self.tx.sqlite().control(END).is_ok();
+        self.has_snapshot = false;
+        has_ended
+    }
+
+    fn begin(&mut self) -> Result<(), DbError> {
+        self.tx.sqlite().control(BEGIN).map_err(|source| DbError::Sqlite { sql: BEGIN, source })
+    }
+}
+
+const BEGIN: &str = "BEGIN DEFERRED";
+const END: &str = "COMMIT";
 
 /// The right to use one connection.
 pub(super) struct Permit {
@@ -27,12 +57,13 @@ pub(super) struct Permit {
 }
 
 impl Readers {
-    pub(super) fn new(path: PathBuf, config: &DbConfig) -> Self {
+    pub(super) fn new(path: PathBuf, config: &DbConfig, commits: Arc<Commits>) -> Self {
         let connections = config.connections.max(2);
         Self {
             path,
             config: config.clone(),
             idle: Mutex::default(),
+            commits,
             permits: Arc::new(Semaphore::new(connections)),
             scan_permits: Arc::new(Semaphore::new(connections / 2)),
             wait: config.busy_timeout,
@@ -54,7 +85,7 @@ impl Readers {
         if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
             return Ok(permit);
         }
-        match tokio::time::timeout(self.wait, Arc::clone(permits).acquire_owned()).await {
+        match Box::pin(tokio::time::timeout(self.wait, Arc::clone(permits).acquire_owned())).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(DbError::Closed),
             Err(_) => Err(DbError::PoolTimeout),
@@ -67,42 +98,74 @@ impl Readers {
         E: From<DbError>,
         F: for<'t> Fn(&'t mut Tx) -> TxFuture<'t, T, E>,
     {
-        let mut tx = self.connection()?;
-        tx.sqlite()
-            .control("BEGIN DEFERRED")
-            .map_err(|source| DbError::Sqlite { sql: "BEGIN DEFERRED", source })?;
-        let outcome: Outcome<T, E> = body::run(body, &mut tx);
+        let mut reader = self.reader()?;
+        if !reader.end_snapshot() {
+            reader = self.open()?;
+        }
+        reader.begin()?;
+        let outcome: Outcome<T, E> = body::run(body, &mut reader.tx);
         // A connection that can't end its transaction is closed rather than kept.
-        if tx.sqlite().control("COMMIT").is_ok() {
-            self.keep(tx);
+        if reader.tx.sqlite().control(END).is_ok() {
+            self.idle().push(reader);
         }
         outcome.unwrap()
     }
 
-    /// The first row of one SELECT, on this thread. A statement is a snapshot of its own.
+    /// The first row of one SELECT, on this thread: a snapshot of its own, or one that is the newest state.
     pub(super) fn row(
         &self,
         _permit: Permit,
         sql: &'static str,
         params: &[Value],
     ) -> Result<Option<Row>, DbError> {
-        let mut tx = self.connection()?;
-        let rows = tx.sqlite().query(sql, params, 1);
-        if rows.is_ok() {
-            self.keep(tx);
+        let mut reader = self.reader()?;
+        let settled = self.commits.settled();
+        let is_quiet = settled.is_some() && reader.read_at == settled;
+        if reader.has_snapshot && !is_quiet && !reader.end_snapshot() {
+            reader = self.open()?;
         }
-        rows.map(|rows| rows.into_iter().next())
+        if is_quiet && !reader.has_snapshot {
+            reader.begin()?;
+            reader.has_snapshot = true;
+        }
+        // A connection whose statement failed is closed rather than kept.
+        let rows = reader.tx.sqlite().query(sql, params, 1)?;
+        reader.read_at = settled;
+        self.keep(reader);
+        Ok(rows.into_iter().next())
     }
 
-    fn keep(&self, tx: Tx) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(tx);
+    /// Ends the snapshots of connections that nobody uses, so that a checkpoint does not have to spare what they see.
+    pub(super) fn end_snapshots(&self) {
+        self.idle().retain_mut(Reader::end_snapshot);
     }
 
-    fn connection(&self) -> Result<Tx, DbError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        match idle {
-            Some(tx) => Ok(tx),
-            None => Connection::open(&self.path, &self.config, Role::Reader).map(Tx::on_sqlite),
+    /// Takes a connection back. Its snapshot has to be the newest state then: between two commits it cannot be mistaken
+    /// for that, and a checkpoint that is about to begin finds it.
+    fn keep(&self, mut reader: Reader) {
+        {
+            let mut idle = self.idle();
+            if !reader.has_snapshot || self.commits.settled() == reader.read_at {
+                idle.push(reader);
+                return;
+            }
         }
+        if reader.end_snapshot() {
+            self.idle().push(reader);
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Reader>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reader(&self) -> Result<Reader, DbError> {
+        let idle = self.idle().pop();
+        idle.map_or_else(|| self.open(), Ok)
+    }
+
+    fn open(&self) -> Result<Reader, DbError> {
+        let tx = Tx::on_sqlite(Connection::open(&self.path, &self.config, Role::Reader)?);
+        Ok(Reader { tx, read_at: None, has_snapshot: false })
     }
 }

@@ -13,6 +13,7 @@ use tracing::error;
 
 use super::body::{self, Outcome};
 use super::checkpoint::Checkpointer;
+use super::commits::Commits;
 use super::connection::statement_error;
 use crate::{DbError, Tx, TxFuture};
 
@@ -99,6 +100,7 @@ pub(super) struct Writer {
     tx: Tx,
     queue: mpsc::Receiver<Box<dyn Job>>,
     checkpointer: Checkpointer,
+    commits: Arc<Commits>,
     /// Frames in the write-ahead log, kept by SQLite's hook.
     wal_frames: Arc<AtomicU64>,
     read_only: bool,
@@ -109,6 +111,7 @@ impl Writer {
         mut tx: Tx,
         queue: mpsc::Receiver<Box<dyn Job>>,
         checkpointer: Checkpointer,
+        commits: Arc<Commits>,
     ) -> Result<Self, DbError> {
         let wal_frames = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&wal_frames);
@@ -119,7 +122,7 @@ impl Writer {
                 Ok(())
             }))
             .map_err(|source| DbError::Sqlite { sql: "wal_hook", source })?;
-        Ok(Self { tx, queue, checkpointer, wal_frames, read_only: false })
+        Ok(Self { tx, queue, checkpointer, commits, wal_frames, read_only: false })
     }
 
     /// Serves until the last sender is gone and its bodies are committed.
@@ -130,7 +133,8 @@ impl Writer {
             for job in batch.drain(..) {
                 job.finish(failure.as_ref());
             }
-            self.checkpointer.after_commit(self.tx.sqlite(), self.wal_frames.load(Ordering::Relaxed));
+            let frames = self.wal_frames.load(Ordering::Relaxed);
+            self.checkpointer.after_commit(self.tx.sqlite(), frames, &self.commits);
         }
     }
 
@@ -174,7 +178,10 @@ impl Writer {
     }
 
     fn commit(&mut self) -> Result<(), Failure> {
-        let Err(source) = self.tx.sqlite().control("COMMIT") else { return Ok(()) };
+        self.commits.begin();
+        let committed = self.tx.sqlite().control("COMMIT");
+        self.commits.end();
+        let Err(source) = committed else { return Ok(()) };
         self.roll_back();
         if source.sqlite_error_code() == Some(rusqlite::ErrorCode::SystemIoFailure) {
             // The kernel may have dropped the pages it could not write: another fsync would lie (fsyncgate).

@@ -1,9 +1,9 @@
 //! What only SQLite has: a file, a lock on it, a write-ahead log and one writer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use datamesh_db::{Db, DbConfig, DbError};
+use datamesh_db::{Db, DbConfig, DbError, Value};
 use tempfile::TempDir;
 
 use super::{COUNTERS, count, get, put};
@@ -113,6 +113,10 @@ async fn the_write_ahead_log_stays_bounded_under_constant_reads() {
         tokio::spawn(async move {
             while !done.load(Ordering::Relaxed) {
                 assert_eq!(get(&db, "a").await, Some(1));
+                // Connections keep their snapshots between these, which must not hold up the log either.
+                for _ in 0..3 {
+                    assert_eq!(point(&db, "a").await, Some(1));
+                }
                 count(&db).await;
             }
         })
@@ -134,4 +138,57 @@ async fn the_write_ahead_log_stays_bounded_under_constant_reads() {
     }
     // 4,000 writes of 64 KiB are 250 MiB and more of log, had it never started over.
     assert!(log_bytes_max < 180 << 20, "the log grew to {} MiB", log_bytes_max >> 20);
+}
+
+async fn point(db: &Db, name: &'static str) -> Option<i64> {
+    let found = db.row("SELECT value FROM counter WHERE name = $1", [Value::from(name)].into()).await;
+    found.unwrap().map(|row| row.int(0).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn point_reads_see_every_write_that_returned_and_never_go_back() {
+    const WRITES: i64 = 2_000;
+    let folder = TempDir::new().unwrap();
+    let db = Db::open(&config(&folder).create()).await.unwrap();
+    db.migrate("test", COUNTERS).await.unwrap();
+    put(&db, "a", 0).await;
+    // The newest value that a write has returned for, or that a read has seen.
+    let newest = Arc::new(AtomicI64::new(0));
+    let readers = (0..3).map(|_| {
+        let (db, newest) = (db.clone(), Arc::clone(&newest));
+        tokio::spawn(async move {
+            let mut reads = 0_u64;
+            while newest.load(Ordering::SeqCst) < WRITES {
+                let before = newest.load(Ordering::SeqCst);
+                let seen = point(&db, "a").await.unwrap();
+                assert!(seen >= before, "{seen} after {before}");
+                newest.fetch_max(seen, Ordering::SeqCst);
+                reads += 1;
+                if reads.is_multiple_of(64) {
+                    tokio::task::yield_now().await;
+                }
+            }
+        })
+    });
+    let readers: Vec<_> = readers.collect();
+    for value in 1..=WRITES {
+        db.write::<_, DbError, _>(move |tx| {
+            Box::pin(async move {
+                tx.execute("UPDATE counter SET value = $1 WHERE name = 'a'", &[value.into()]).await
+            })
+        })
+        .await
+        .unwrap();
+        newest.fetch_max(value, Ordering::SeqCst);
+        assert_eq!(point(&db, "a").await, Some(value));
+        if value % 10 == 0 {
+            // Long enough for connections to keep a snapshot.
+            for _ in 0..20 {
+                assert_eq!(point(&db, "a").await, Some(value));
+            }
+        }
+    }
+    for reader in readers {
+        reader.await.unwrap();
+    }
 }
