@@ -140,15 +140,8 @@ impl Catalog {
     /// The bucket of that name.
     pub async fn bucket(&self, name: &str) -> Result<Option<Bucket>, CatalogError> {
         const SELECT: &str = concat!("SELECT ", bucket_columns!(), " FROM bucket b WHERE b.name = $1");
-        let params = [Value::from(name)];
-        self.db
-            .read(move |tx| {
-                let params = params.clone();
-                Box::pin(async move {
-                    tx.query_opt(SELECT, &params).await?.map(|row| bucket_from_row(&row)).transpose()
-                })
-            })
-            .await
+        let row = self.db.row(SELECT, [Value::from(name)].into()).await?;
+        Ok(row.map(|row| bucket_from_row(&row)).transpose()?)
     }
 
     /// Up to `limit` buckets of an account, by name, starting after `after`.
