@@ -141,7 +141,7 @@ impl Catalog {
     pub async fn bucket(&self, name: &str) -> Result<Option<Bucket>, CatalogError> {
         const SELECT: &str = concat!("SELECT ", bucket_columns!(), " FROM bucket b WHERE b.name = $1");
         let row = self.db.row(SELECT, [Value::from(name)].into()).await?;
-        Ok(row.map(|row| bucket_from_row(&row)).transpose()?)
+        row.map(|row| bucket_from_row(&row)).transpose()
     }
 
     /// Up to `limit` buckets of an account, by name, starting after `after`.

@@ -82,7 +82,7 @@ impl Db {
         }
     }
 
-    /// The first row of one SELECT, or `None`. What [`Db::read`] would give, without a transaction around it.
+    /// The first row of one SELECT, or `None`: what [`Db::read`] would give, at less cost.
     pub async fn row(&self, sql: &'static str, params: Arc<[Value]>) -> Result<Option<Row>, DbError> {
         match &self.engine {
             Inner::Sqlite(engine) => engine.row(sql, &params).await,

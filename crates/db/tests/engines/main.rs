@@ -317,7 +317,7 @@ async fn a_read_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_single_row_is_the_last_committed_one_and_keeps_no_snapshot() {
+async fn a_single_row_is_the_last_committed_one() {
     const SELECT: &str = "SELECT value FROM counter WHERE name = $1";
     for_each_engine(|db| async move {
         db.migrate("test", COUNTERS).await.unwrap();
