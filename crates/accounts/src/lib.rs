@@ -64,9 +64,9 @@ pub use error::AccountsError;
 pub use hold::{Effect, Hold, HoldKind, HoldScope, NewHold};
 pub use idempotency::{Answer, Claim};
 pub use identity::{
-    AccountStatus, CaseStatus, Decision, IdentityError, Judgement, LoginSession, ManualProvider, NewLogin,
-    NewRegistration, Proof, RegistrationMail, RegistrationSettings, VerificationCase, VerificationError,
-    VerificationLevel, VerificationProvider, login_text,
+    AccountMail, AccountStatus, CaseStatus, Decision, IdentityError, Judgement, LoginSession, MailText,
+    ManualProvider, NewLogin, NewRegistration, Proof, RegistrationSettings, VerificationCase,
+    VerificationError, VerificationLevel, VerificationProvider, change_text, login_text,
 };
 pub use kek::{Kek, KekId, KekRole};
 pub use keyring::Keyring;

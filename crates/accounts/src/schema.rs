@@ -1,5 +1,7 @@
 //! The tables.
 
+mod privacy;
+
 use datamesh_db::Migration;
 
 pub(crate) const COMPONENT: &str = "accounts";
@@ -57,6 +59,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 5, sqlite: AUDIT_ON_SQLITE, postgres: AUDIT_ON_POSTGRES },
     Migration { version: 6, sqlite: IDENTITY_ON_SQLITE, postgres: IDENTITY_ON_POSTGRES },
     Migration { version: 7, sqlite: BILLING_ON_SQLITE, postgres: BILLING_ON_POSTGRES },
+    Migration { version: 8, sqlite: privacy::ON_SQLITE, postgres: privacy::ON_POSTGRES },
 ];
 
 /// Accounts from before there were versions are on the first one, which ships; limits that an operator had set become

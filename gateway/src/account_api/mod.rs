@@ -1,10 +1,11 @@
-//! The listener for people: registration, login, and their own access keys. REST under `/account/v1`.
+//! The listener for people: registration, login, what they log in with, and their own access keys. REST under `/account/v1`.
 //!
 //! Strangers reach it, so it is apart from the admin listener, with the limits of the S3 one. Nothing here depends on
 //! whether an address has an account: neither an answer nor the work for it.
 
 mod keys;
 mod limiter;
+mod means;
 mod registration;
 mod session;
 
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use axum::{Extension, Router};
 use datamesh_accounts::{Accounts, IdentityError};
 use http::{Request, Response};
@@ -54,6 +55,9 @@ impl AccountService {
             .route("/account/v1/verifications", post(registration::verify))
             .route("/account/v1/challenges", post(session::challenge))
             .route("/account/v1/sessions", post(session::login).delete(session::logout))
+            .route("/account/v1/password/forgotten", post(means::forget_password))
+            .route("/account/v1/password", post(means::reset_password).put(means::change_password))
+            .route("/account/v1/public-key", put(means::change_public_key))
             .route("/account/v1/me", get(session::me))
             .route("/account/v1/keys", get(keys::list).post(keys::create))
             .route("/account/v1/keys/{key}", delete(keys::revoke))
@@ -90,9 +94,9 @@ impl From<IdentityError> for ApiError {
                 Self::Invalid { message }
             }
             IdentityError::BadLogin | IdentityError::NoSession => Self::Unproven { message },
-            IdentityError::WrongStatus { .. } | IdentityError::TooManyKeys { .. } => {
-                Self::Conflict { message }
-            }
+            IdentityError::WrongStatus { .. }
+            | IdentityError::TooManyKeys { .. }
+            | IdentityError::LastProof => Self::Conflict { message },
             IdentityError::NoCase => Self::NotFound { message },
             IdentityError::Busy => Self::TooMany { retry_after: limiter::BUSY_FOR },
             IdentityError::Provider(error) => Self::internal(error),

@@ -8,6 +8,7 @@ use datamesh_accounts::{NewRegistration, Secret};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::means::public_key;
 use super::{AccountState, Stranger};
 use crate::admin_api::{ApiError, parse};
 
@@ -33,18 +34,12 @@ pub(super) async fn register(
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     state.limiter.admit_network(peer)?;
     let request: Register = parse(&body)?;
-    let public_key = request.public_key.map(|digits| {
-        let mut key = [0; 32];
-        let read = hex::decode_to_slice(digits, &mut key).map(|()| key);
-        let message = "public_key: expected the 64 hexadecimal digits of an Ed25519 key".to_owned();
-        read.map_err(|_| ApiError::Invalid { message })
-    });
     let new = NewRegistration {
         email: request.email,
         name: request.name,
         plan: request.plan,
         password: request.password.map(Secret::new),
-        public_key: public_key.transpose()?,
+        public_key: request.public_key.as_deref().map(public_key).transpose()?,
     };
     state.accounts.register(new).await?;
     let message = "a message with a token is on its way to the address";

@@ -63,18 +63,21 @@ pub(super) struct Login {
     signature: Option<String>,
 }
 
-impl Login {
-    fn proof(self) -> Result<Proof, ApiError> {
-        let message = match (self.password, self.challenge, self.signature) {
-            (Some(password), None, None) => return Ok(Proof::Password(Secret::new(password))),
-            (None, Some(challenge), Some(signature)) => match hex::decode(signature) {
-                Ok(signature) => return Ok(Proof::Signature { challenge, signature }),
-                Err(_) => "signature: expected hexadecimal digits",
-            },
-            _ => "expected a password, or a challenge and its signature",
-        };
-        Err(ApiError::Invalid { message: message.to_owned() })
-    }
+/// The proof that a body has.
+pub(super) fn proof(
+    password: Option<String>,
+    challenge: Option<String>,
+    signature: Option<String>,
+) -> Result<Proof, ApiError> {
+    let message = match (password, challenge, signature) {
+        (Some(password), None, None) => return Ok(Proof::Password(Secret::new(password))),
+        (None, Some(challenge), Some(signature)) => match hex::decode(signature) {
+            Ok(signature) => return Ok(Proof::Signature { challenge, signature }),
+            Err(_) => "signature: expected hexadecimal digits",
+        },
+        _ => "expected the password that there is, or a challenge and its signature",
+    };
+    Err(ApiError::Invalid { message: message.to_owned() })
 }
 
 /// Opens a session.
@@ -85,10 +88,9 @@ pub(super) async fn login(
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     state.limiter.admit_network(peer)?;
     let request: Login = parse(&body)?;
-    let user = request.user.clone();
-    let proof = request.proof()?;
-    state.limiter.admit_name(&user)?;
-    let login = state.accounts.login(&user, proof).await?;
+    let proof = proof(request.password, request.challenge, request.signature)?;
+    state.limiter.admit_name(&request.user)?;
+    let login = state.accounts.login(&request.user, proof).await?;
     Ok((
         StatusCode::CREATED,
         Json(json!({

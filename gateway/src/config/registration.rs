@@ -100,8 +100,11 @@ pub struct MailSection {
     pub user: Option<String>,
     /// The file with the password. Default: none.
     pub password_file: Option<PathBuf>,
-    /// The page that takes a token, with `{token}` where it goes. Default: none, letters have the token itself.
+    /// The page that makes an account of a token, with `{token}` where it goes. Default: none, letters have the token
+    /// itself.
     pub link: Option<String>,
+    /// The page that sets a password with a token, likewise. Default: none.
+    pub password_link: Option<String>,
 }
 
 impl Default for MailSection {
@@ -114,6 +117,7 @@ impl Default for MailSection {
             user: None,
             password_file: None,
             link: None,
+            password_link: None,
         }
     }
 }
@@ -132,8 +136,10 @@ impl MailSection {
                 "starttls or tls, so that the password is not sent in the clear",
             ));
         }
-        if self.link.as_ref().is_some_and(|link| !link.contains("{token}")) {
-            return Err(Invalid::new("mail.link", "an address of a page with {token} in it"));
+        for (key, link) in [("mail.link", &self.link), ("mail.password_link", &self.password_link)] {
+            if link.as_ref().is_some_and(|link| !link.contains("{token}")) {
+                return Err(Invalid::new(key, "an address of a page with {token} in it"));
+            }
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use lettre::{AsyncFileTransport, AsyncSmtpTransport, AsyncTransport, Message, To
 
 use crate::config::{MailSection, SmtpSecurity};
 
-pub use message::Letter;
+pub use message::{Letter, Links};
 pub use postman::Postman;
 
 /// How long a server may take for an answer.
@@ -42,7 +42,7 @@ pub enum MailError {
 /// Sends letters.
 pub struct Mailer {
     from: Mailbox,
-    link: Option<String>,
+    links: Links,
     transport: Transport,
 }
 
@@ -60,7 +60,8 @@ impl Mailer {
             std::fs::create_dir_all(folder)?;
             Transport::Folder(AsyncFileTransport::new(folder))
         };
-        Ok(Self { from: section.from.parse()?, link: section.link.clone(), transport })
+        let links = Links { registration: section.link.clone(), password: section.password_link.clone() };
+        Ok(Self { from: section.from.parse()?, links, transport })
     }
 
     /// Sends a letter.
@@ -73,7 +74,7 @@ impl Mailer {
             .to(Mailbox::new(None, to.parse()?))
             .subject(letter.subject())
             .header(ContentType::TEXT_PLAIN)
-            .body(letter.text(self.link.as_deref()))?;
+            .body(letter.text(&self.links))?;
         match &self.transport {
             Transport::Smtp(transport) => transport.send(message).await.map(drop)?,
             Transport::Folder(transport) => transport.send(message).await.map(drop)?,

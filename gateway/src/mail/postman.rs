@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use datamesh_accounts::{Accounts, AccountsError, RegistrationMail};
+use datamesh_accounts::{AccountMail, Accounts, AccountsError, MailText};
 use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +48,7 @@ impl Postman {
 
     async fn deliver(&self) -> Result<(), AccountsError> {
         loop {
-            let due = self.accounts.take_registration_mails(LETTERS_AT_ONCE).await?;
+            let due = self.accounts.take_mails(LETTERS_AT_ONCE).await?;
             if due.is_empty() {
                 return Ok(());
             }
@@ -58,22 +58,24 @@ impl Postman {
         }
     }
 
-    async fn send(&self, mail: &RegistrationMail) -> Result<(), AccountsError> {
-        let letter = match &mail.token {
-            Some(token) => Letter::Verify { token: token.expose() },
-            None => Letter::HasAccount,
+    async fn send(&self, mail: &AccountMail) -> Result<(), AccountsError> {
+        let letter = match &mail.text {
+            MailText::MakesAccount(token) => Letter::Verify { token: token.expose() },
+            MailText::HasAccount => Letter::HasAccount,
+            MailText::SetsPassword(token) => Letter::NewPassword { token: token.expose() },
+            MailText::Nothing => return self.accounts.mailed(&mail.id).await,
         };
         let result = self.mailer.send(&mail.email, &letter).await;
         let label = if result.is_ok() { "ok" } else { "failed" };
         metrics::counter!("datamesh_letters", "result" => label).increment(1);
         match result {
-            Ok(()) => self.accounts.registration_mailed(&mail.id).await,
+            Ok(()) => self.accounts.mailed(&mail.id).await,
             Err(error) => {
                 // Neither the address nor the token belongs into a log.
                 let attempts = mail.attempts + 1;
                 tracing::warn!(error = %datamesh_node::one_line(&error), attempts, "a letter could not be sent");
                 let delay = DELAY.saturating_mul(1 << mail.attempts.min(16)).min(DELAY_MAX);
-                self.accounts.postpone_registration_mail(&mail.id, delay).await
+                self.accounts.postpone_mail(&mail.id, delay).await
             }
         }
     }

@@ -147,6 +147,8 @@ fn assert_nothing_without(people: &People, session: &str) {
         ("DELETE", "sessions"),
         ("DELETE", "keys/x"),
         ("POST", "keys/x/rotate"),
+        ("PUT", "password"),
+        ("PUT", "public-key"),
     ] {
         for headers in [session, "", "authorization: Bearer \r\n", "authorization: Basic eDp5\r\n"] {
             let (status, answer) = people.send(method, path, headers, &json!({}));
@@ -278,5 +280,49 @@ fn strangers_are_slowed_and_nonsense_is_refused() {
     assert_eq!((statuses[0], statuses[29]), (200, 429), "{statuses:?}");
     let (_, answer) = http(&people.0, "POST", "/account/v1/challenges", "", "");
     assert!(answer.contains("\r\nretry-after: "), "{answer}");
+    assert_eq!(gateway.terminate(), Some(0));
+}
+
+#[test]
+fn a_forgotten_password_is_replaced_by_letter_and_a_known_one_with_a_session() {
+    const NEW: &str = "a new horse battery";
+    let temporary = TempDir::new().unwrap();
+    let data_dir = temporary.path().join("data");
+    let (port, letters) = mail_server();
+    let mail = format!("host = \"127.0.0.1\"\nport = {port}\nsecurity = \"none\"");
+    let (gateway, people) = with_people(&data_dir, MANY, &mail);
+    admin_json(&data_dir, &["user", "create", "ann@example.org", "--plan", "free"]);
+
+    // Two addresses that nobody has, and one that somebody has: the answers are the same, and one letter is sent.
+    let asked = |email: &str| people.send("POST", "password/forgotten", "", &json!({ "email": email }));
+    let answers = ["x@example.org", "ann@example.org", "y@example.org"].map(asked);
+    assert_eq!(answers[0].0, 202, "{answers:?}");
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    let (to, text) = letters.recv_timeout(std::time::Duration::from_mins(1)).expect("a letter arrives");
+    assert_eq!(to, "ann@example.org");
+    assert!(text.contains("Subject: Your password for DataMesh"), "{text}");
+    let reset = |password: &str| json!({ "token": token(&text).unwrap(), "password": password });
+    let set = |password: &str| people.send("POST", "password", "", &reset(password)).0;
+    assert_eq!((set("short"), set(PASSWORD), set(PASSWORD)), (400, 204, 400));
+
+    let session = people.session("ann@example.org");
+    let change = |body: Value| people.send("PUT", "password", &session, &body).0;
+    assert_eq!(change(json!({ "password": NEW })), 400, "a session alone is not enough");
+    assert_eq!(change(json!({ "password": NEW, "current_password": "wrong" })), 401);
+    assert_eq!(people.send("GET", "me", &session, &json!({})).0, 200);
+    assert_eq!(change(json!({ "password": NEW, "current_password": PASSWORD })), 204);
+    assert_eq!(people.send("GET", "me", &session, &json!({})).0, 401, "all sessions end");
+    assert_eq!(
+        (people.login("ann@example.org", PASSWORD).0, people.login("ann@example.org", NEW).0),
+        (401, 201)
+    );
+
+    let (_, login) = people.login("ann@example.org", NEW);
+    let session = bearer(login["token"].as_str().unwrap());
+    let key = |body: Value| people.send("PUT", "public-key", &session, &body).0;
+    assert_eq!(key(json!({ "current_password": NEW })), 400, "a key that is not named is not removed");
+    assert_eq!(key(json!({ "current_password": NEW, "public_key": "abc" })), 400);
+    assert_eq!(key(json!({ "current_password": NEW, "public_key": "11".repeat(32) })), 204);
+    assert!(letters.try_recv().is_err(), "an address without an account gets no letter");
     assert_eq!(gateway.terminate(), Some(0));
 }

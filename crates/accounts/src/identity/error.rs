@@ -45,6 +45,9 @@ pub enum IdentityError {
         /// How many.
         maximum: usize,
     },
+    /// Without its key the account would have nothing to log in with.
+    #[error("the account has no password: without its key there would be nothing to log in with")]
+    LastProof,
     /// Too many passwords are being checked.
     #[error("too many logins at once: try again later")]
     Busy,

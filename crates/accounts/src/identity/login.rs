@@ -13,6 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use datamesh_db::{Row, Value};
 use datamesh_types::AccountId;
 
+use super::registration::Purpose;
 use super::{AccountStatus, IdentityError, VerificationLevel};
 use crate::{Accounts, AccountsError, Secret};
 
@@ -25,6 +26,7 @@ const CHALLENGE_LIFETIME: Duration = Duration::from_mins(2);
 #[derive(Clone)]
 pub(crate) struct LoginKeys {
     registrations: hmac::Key,
+    passwords: hmac::Key,
     challenges: hmac::Key,
     /// Nobody has the other half: what is checked where there is no key, for the same work.
     nobodys: [u8; 32],
@@ -38,13 +40,17 @@ impl LoginKeys {
         let nobodys = hmac::sign(&root, b"nobody's key 1");
         Self {
             registrations: derive("registration tokens 1"),
+            passwords: derive("password tokens 1"),
             challenges: derive("login challenges 1"),
             nobodys: nobodys.as_ref().try_into().expect("an HMAC-SHA256 has 32 bytes"),
         }
     }
 
-    pub fn registration_mac(&self, id: &[u8]) -> [u8; 32] {
-        mac(&self.registrations, id)
+    pub fn token_mac(&self, purpose: Purpose, id: &[u8]) -> [u8; 32] {
+        match purpose {
+            Purpose::Register => mac(&self.registrations, id),
+            Purpose::Password => mac(&self.passwords, id),
+        }
     }
 
     fn challenge(&self, nonce: [u8; NONCE_LEN], ends_at_ms: u64) -> String {
@@ -73,6 +79,12 @@ pub fn login_text(user: &str, challenge: &str) -> String {
     format!("datamesh login 1\n{user}\n{challenge}\n")
 }
 
+/// What somebody signs with their Ed25519 key to change what they log in with: `datamesh change 1`, their account's id and
+/// the challenge, each on a line. A signature for a login is none.
+pub fn change_text(account: AccountId, challenge: &str) -> String {
+    format!("datamesh change 1\n{account}\n{challenge}\n")
+}
+
 /// How somebody proves who they are.
 #[derive(Debug, Clone)]
 pub enum Proof {
@@ -82,7 +94,7 @@ pub enum Proof {
     Signature {
         /// The challenge that they were given.
         challenge: String,
-        /// The signature of [`login_text`].
+        /// The signature of [`login_text`], or of [`change_text`].
         signature: Vec<u8>,
     },
 }
@@ -136,32 +148,42 @@ impl Accounts {
         };
         let row = self.one_row(sql, vec![key]).await?;
         let account = row.as_ref().map(|row| row.bytes(0)).transpose()?.map(AccountId);
-        let proven = match proof {
-            Proof::Password(password) => {
-                let stored = row.as_ref().map(|row| row.opt_text(1)).transpose()?.flatten();
-                self.passwords().verify(password, stored.map(str::to_owned)).await?
-            }
-            Proof::Signature { challenge, signature } => {
-                let key = row.as_ref().map(|row| row.opt_blob(2)).transpose()?.flatten();
-                self.is_signed(user, key, &challenge, &signature).await?
-            }
-        };
+        let proven = self.is_proven(row.as_ref(), proof, |challenge| login_text(user, challenge)).await?;
         match account {
             Some(account) if proven => self.open_login(account).await,
             _ => Err(IdentityError::BadLogin),
         }
     }
 
+    /// Whether a proof is one of the account whose id, password and public key are in `row`. Without a row it takes as
+    /// long, and is not. `text` is what must be signed.
+    pub(super) async fn is_proven(
+        &self,
+        row: Option<&Row>,
+        proof: Proof,
+        text: impl FnOnce(&str) -> String,
+    ) -> Result<bool, IdentityError> {
+        match proof {
+            Proof::Password(password) => {
+                let stored = row.map(|row| row.opt_text(1)).transpose()?.flatten();
+                self.passwords().verify(password, stored.map(str::to_owned)).await
+            }
+            Proof::Signature { challenge, signature } => {
+                let key = row.map(|row| row.opt_blob(2)).transpose()?.flatten();
+                self.is_signed(&text(&challenge), key, &challenge, &signature).await
+            }
+        }
+    }
+
     async fn is_signed(
         &self,
-        user: &str,
+        text: &str,
         key: Option<&[u8]>,
         challenge: &str,
         signature: &[u8],
     ) -> Result<bool, IdentityError> {
         const USE: &str =
             "INSERT INTO used_challenge (id, expires_at_ms) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING";
-        let text = login_text(user, challenge);
         let public = UnparsedPublicKey::new(&ED25519, key.unwrap_or(&self.login_keys().nobodys));
         let is_signed = public.verify(text.as_bytes(), signature).is_ok() && key.is_some();
         let opened = self.login_keys().open_challenge(challenge);

@@ -9,19 +9,23 @@
 //!   nothing.
 
 mod error;
+mod letter;
 mod login;
 mod own_keys;
+mod own_login;
 mod password;
 mod registration;
 mod status;
 mod verification;
 
 pub use error::IdentityError;
+pub(crate) use letter::address_name;
+pub use letter::{AccountMail, MailText};
 pub(crate) use login::LoginKeys;
-pub use login::{LoginSession, NewLogin, Proof, login_text};
+pub use login::{LoginSession, NewLogin, Proof, change_text, login_text};
+pub(crate) use own_login::end_sessions;
 pub(crate) use password::Passwords;
-pub(crate) use registration::address_name;
-pub use registration::{NewRegistration, RegistrationMail, RegistrationSettings};
+pub use registration::{NewRegistration, RegistrationSettings};
 pub use status::{AccountStatus, VerificationLevel};
 pub use verification::{
     CaseStatus, Decision, Judgement, ManualProvider, VerificationCase, VerificationError,

@@ -4,24 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use datamesh_db::{Row, Tx, Value};
+use datamesh_db::Tx;
 use datamesh_types::AccountId;
 
+use super::letter::{ID_LEN, address_name};
 use super::verification::open_case;
 use super::{AccountStatus, IdentityError, VerificationLevel};
 use crate::user::{self, NewUser};
 use crate::{Accounts, AccountsError, Secret, User};
 
-const ID_LEN: usize = 16;
-const MAC_LEN: usize = 32;
 /// Messages to one address in an hour, whoever asks for them.
 const MAILS_PER_HOUR: i64 = 3;
-const HOUR_MS: u64 = 3600 * 1000;
+pub(super) const HOUR_MS: u64 = 3600 * 1000;
 const NAME_LEN_MAX: usize = 256;
-const TAKEN_FOR_MS: u64 = 60 * 1000;
 
 /// Who may register, and for how long what they get is good.
 #[derive(Debug, Clone)]
@@ -64,21 +59,33 @@ pub struct NewRegistration {
     pub public_key: Option<[u8; 32]>,
 }
 
-/// A message that an address is to get.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RegistrationMail {
-    /// Names the message to [`Accounts::registration_mailed`].
-    pub id: [u8; ID_LEN],
-    /// Where it goes.
-    pub email: String,
-    /// The token that makes the account; `None` when there is an account already.
-    pub token: Option<Secret>,
-    /// How often it was tried before.
-    pub attempts: u32,
+/// What a row is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// An account.
+    Register,
+    /// A new password.
+    Password,
 }
 
-struct Stored {
+impl Purpose {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::Password => "password",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Result<Self, AccountsError> {
+        let known = [Self::Register, Self::Password].into_iter().find(|purpose| purpose.name() == name);
+        known.ok_or_else(|| AccountsError::Damaged { name: "registration".to_owned() })
+    }
+}
+
+/// A row: a request for which its address gets a letter.
+pub(super) struct Stored {
     id: [u8; ID_LEN],
+    purpose: Purpose,
     email_hash: Vec<u8>,
     email: Vec<u8>,
     name: String,
@@ -96,8 +103,7 @@ impl Accounts {
     /// [`IdentityError::Invalid`] for a field, [`IdentityError::PlanNotOpen`], [`IdentityError::Busy`].
     pub async fn register(&self, new: NewRegistration) -> Result<(), IdentityError> {
         let settings = &self.config().registration;
-        let email = user::plausible_email(&new.email)
-            .map_err(|_| IdentityError::Invalid { field: "email", expected: "an e-mail address" })?;
+        let email = address(&new.email)?;
         if new.name.len() > NAME_LEN_MAX {
             return Err(IdentityError::Invalid { field: "name", expected: "at most 256 bytes" });
         }
@@ -114,20 +120,33 @@ impl Accounts {
             Some(password) => Some(self.passwords().hash(password).await?),
             None => None,
         };
+        let request = self.request(Purpose::Register, email).await?;
+        let (name, plan, public_key) = (new.name, new.plan, new.public_key);
+        self.keep_request(Stored { name, plan, password, public_key, ..request }).await
+    }
+
+    /// A row that nobody has asked for anything in yet.
+    pub(super) async fn request(&self, purpose: Purpose, email: &str) -> Result<Stored, AccountsError> {
         let mut id = [0; ID_LEN];
         aws_lc_rs::rand::fill(&mut id).map_err(|_| AccountsError::Random)?;
         let now_ms = self.now_ms();
-        let stored = Arc::new(Stored {
+        Ok(Stored {
             id,
+            purpose,
             email_hash: self.keyring().email_hash(email).await?,
             email: self.keyring().kek().seal(&address_name(&id), email.as_bytes())?,
-            name: new.name,
-            plan: new.plan,
-            password,
-            public_key: new.public_key,
+            name: String::new(),
+            plan: String::new(),
+            password: None,
+            public_key: None,
             created_at_ms: now_ms,
-            expires_at_ms: now_ms + settings.token_lifetime.as_millis() as u64,
-        });
+            expires_at_ms: now_ms + self.config().registration.token_lifetime.as_millis() as u64,
+        })
+    }
+
+    /// Keeps a row, whose letter is due unless the address got enough of them.
+    pub(super) async fn keep_request(&self, stored: Stored) -> Result<(), IdentityError> {
+        let stored = Arc::new(stored);
         self.db()
             .write(move |tx| {
                 let stored = Arc::clone(&stored);
@@ -136,68 +155,13 @@ impl Accounts {
             .await
     }
 
-    /// Takes up to `limit` messages that are due, for whoever asks alone: one that is neither sent nor postponed is due
-    /// again after a minute.
-    pub async fn take_registration_mails(
-        &self,
-        limit: usize,
-    ) -> Result<Vec<RegistrationMail>, AccountsError> {
-        let (now_ms, again_ms) = (self.now_ms(), self.now_ms() + TAKEN_FOR_MS);
-        let rows = self
-            .db()
-            .write(move |tx| Box::pin(async move { take(tx, now_ms, again_ms, limit).await }))
-            .await?;
-        let mail = |(row, has_account): &(Row, bool)| {
-            let id = row.bytes(0)?;
-            Ok(RegistrationMail {
-                id,
-                email: self.open_address(&id, row.blob(1)?)?,
-                token: (!has_account).then(|| self.token(&id)),
-                attempts: row.int(2)? as u32,
-            })
-        };
-        rows.iter().map(mail).collect()
-    }
-
-    /// A message was sent.
-    pub async fn registration_mailed(&self, id: &[u8; ID_LEN]) -> Result<(), AccountsError> {
-        const MAILED: &str = "UPDATE registration SET mail_at_ms = NULL, mails = mails + 1 WHERE id = $1";
-        self.change_registrations(MAILED, vec![id.into()]).await
-    }
-
-    /// A message could not be sent: it is due again after `delay`.
-    pub async fn postpone_registration_mail(
-        &self,
-        id: &[u8; ID_LEN],
-        delay: Duration,
-    ) -> Result<(), AccountsError> {
-        const LATER: &str = "UPDATE registration SET mail_at_ms = $2, mails = mails + 1 WHERE id = $1";
-        let at_ms = self.now_ms() + delay.as_millis() as u64;
-        self.change_registrations(LATER, vec![id.into(), at_ms.into()]).await
-    }
-
-    /// Forgets requests, sessions and challenges that are over.
-    pub async fn forget_logins(&self) -> Result<(), AccountsError> {
-        const OVER: [&str; 3] = [
-            "DELETE FROM registration WHERE expires_at_ms < $1",
-            "DELETE FROM login_session WHERE expires_at_ms < $1",
-            "DELETE FROM used_challenge WHERE expires_at_ms < $1",
-        ];
-        for sql in OVER {
-            // An hour more: how many messages an address got is counted in these rows.
-            let before_ms = self.now_ms().saturating_sub(HOUR_MS);
-            self.change_registrations(sql, vec![before_ms.into()]).await?;
-        }
-        Ok(())
-    }
-
     /// Makes the account that a token stands for. It works once.
     ///
     /// # Errors
     /// [`IdentityError::BadToken`], also when the address has an account by now.
     pub async fn verify_registration(&self, token: &str) -> Result<User, IdentityError> {
         const FIND: &str = "SELECT email, name, plan FROM registration WHERE id = $1";
-        let id = self.open_token(token).ok_or(IdentityError::BadToken)?;
+        let id = self.open_token(Purpose::Register, token).ok_or(IdentityError::BadToken)?;
         let row = self
             .db()
             .read::<_, AccountsError, _>(move |tx| {
@@ -234,40 +198,19 @@ impl Accounts {
     pub fn required_level(&self, plan: &str) -> Option<VerificationLevel> {
         self.config().registration.plans.get(plan).copied()
     }
+}
 
-    async fn change_registrations(&self, sql: &'static str, params: Vec<Value>) -> Result<(), AccountsError> {
-        self.db()
-            .write::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.execute(sql, &params).await?) })
-            })
-            .await
-            .map(drop)
-    }
-
-    fn open_address(&self, id: &[u8; ID_LEN], sealed: &[u8]) -> Result<String, AccountsError> {
-        let name = address_name(id);
-        let text = self.keyring().kek().open(&name, sealed)?;
-        String::from_utf8(text.to_vec()).map_err(|_| AccountsError::Damaged { name })
-    }
-
-    fn token(&self, id: &[u8; ID_LEN]) -> Secret {
-        let mac = self.login_keys().registration_mac(id);
-        Secret::new(URL_SAFE_NO_PAD.encode([&id[..], &mac].concat()))
-    }
-
-    fn open_token(&self, token: &str) -> Option<[u8; ID_LEN]> {
-        let bytes = URL_SAFE_NO_PAD.decode(token).ok().filter(|bytes| bytes.len() == ID_LEN + MAC_LEN)?;
-        let (id, mac) = bytes.split_first_chunk::<ID_LEN>()?;
-        verify_slices_are_equal(&self.login_keys().registration_mac(id), mac).ok()?;
-        Some(*id)
-    }
+/// An address that looks like one.
+pub(super) fn address(text: &str) -> Result<&str, IdentityError> {
+    user::plausible_email(text)
+        .map_err(|_| IdentityError::Invalid { field: "email", expected: "an e-mail address" })
 }
 
 async fn keep(tx: &mut Tx, new: &Stored) -> Result<(), IdentityError> {
     const RECENT: &str = "SELECT COUNT(*) FROM registration WHERE email_hash = $1 AND created_at_ms > $2";
     const INSERT: &str = "INSERT INTO registration (id, email_hash, email, name, plan, password, public_key,
-        created_at_ms, expires_at_ms, mail_at_ms, mails) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0)";
+        created_at_ms, expires_at_ms, mail_at_ms, mails, purpose)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11)";
     let hour_ago_ms = new.created_at_ms.saturating_sub(HOUR_MS);
     let recent = tx.query_opt(RECENT, &[(&new.email_hash).into(), hour_ago_ms.into()]).await?;
     let recent = recent.map_or(Ok(0), |row| row.int(0))?;
@@ -284,29 +227,10 @@ async fn keep(tx: &mut Tx, new: &Stored) -> Result<(), IdentityError> {
         new.created_at_ms.into(),
         new.expires_at_ms.into(),
         mail_at_ms.into(),
+        new.purpose.name().into(),
     ];
     tx.execute(INSERT, &params).await?;
     Ok(())
-}
-
-/// The rows of messages that are due, and whether their addresses have accounts.
-async fn take(
-    tx: &mut Tx,
-    now_ms: u64,
-    again_ms: u64,
-    limit: usize,
-) -> Result<Vec<(Row, bool)>, AccountsError> {
-    // The time is compared twice: another gateway may have taken a row since it was found.
-    const TAKE: &str = "UPDATE registration SET mail_at_ms = $2 WHERE mail_at_ms <= $1 AND id IN
-        (SELECT id FROM registration WHERE mail_at_ms <= $1 AND expires_at_ms > $1
-         ORDER BY mail_at_ms LIMIT $3) RETURNING id, email, mails, email_hash";
-    const HAS_ACCOUNT: &str = "SELECT 1 FROM account WHERE email_hash = $1";
-    let mut taken = Vec::new();
-    for row in tx.query(TAKE, &[now_ms.into(), again_ms.into(), limit.into()]).await? {
-        let account = tx.query_opt(HAS_ACCOUNT, &[row.blob(3)?.into()]).await?;
-        taken.push((row, account.is_some()));
-    }
-    Ok(taken)
 }
 
 async fn make_account(
@@ -317,8 +241,8 @@ async fn make_account(
     provider: &'static str,
     now_ms: u64,
 ) -> Result<(), IdentityError> {
-    const USE: &str =
-        "DELETE FROM registration WHERE id = $1 AND expires_at_ms > $2 RETURNING password, public_key";
+    const USE: &str = "DELETE FROM registration WHERE id = $1 AND purpose = 'register' AND expires_at_ms > $2
+        RETURNING password, public_key";
     const LOGIN: &str = "UPDATE account SET password = $2, public_key = $3 WHERE id = $1";
     let used = tx.query_opt(USE, &[id.into(), now_ms.into()]).await?;
     let used = used.ok_or(IdentityError::BadToken)?;
@@ -331,9 +255,4 @@ async fn make_account(
         open_case(tx, account, required, provider, now_ms).await?;
     }
     Ok(())
-}
-
-/// What the address of a request is sealed under.
-pub(crate) fn address_name(id: &[u8]) -> String {
-    format!("registration/{}", hex::encode(id))
 }

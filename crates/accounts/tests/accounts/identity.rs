@@ -4,15 +4,15 @@ use std::sync::Mutex;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use datamesh_accounts::{
-    AccountStatus, Decision, IdentityError, Judgement, KeyStatus, LoginSession, NewRegistration, Proof,
-    RegistrationMail, Secret, VerificationCase, VerificationLevel, VerificationProvider, login_text,
+    AccountMail, AccountStatus, Decision, IdentityError, Judgement, KeyStatus, LoginSession, MailText,
+    NewRegistration, Proof, Secret, VerificationCase, VerificationLevel, VerificationProvider, login_text,
 };
 
 use super::*;
 
-const PASSWORD: &str = "correct horse battery";
+pub const PASSWORD: &str = "correct horse battery";
 
-fn registration(email: &str, plan: &str) -> NewRegistration {
+pub fn registration(email: &str, plan: &str) -> NewRegistration {
     NewRegistration {
         email: email.into(),
         name: "Ann".into(),
@@ -22,26 +22,26 @@ fn registration(email: &str, plan: &str) -> NewRegistration {
     }
 }
 
-fn password(text: &str) -> Proof {
+pub fn password(text: &str) -> Proof {
     Proof::Password(Secret::new(text.into()))
 }
 
 /// The letters that are due, as sent.
-async fn letters(accounts: &Accounts) -> Vec<RegistrationMail> {
-    let letters = accounts.take_registration_mails(100).await.unwrap();
+pub async fn letters(accounts: &Accounts) -> Vec<AccountMail> {
+    let letters = accounts.take_mails(100).await.unwrap();
     for letter in &letters {
-        accounts.registration_mailed(&letter.id).await.unwrap();
+        accounts.mailed(&letter.id).await.unwrap();
     }
     letters
 }
 
-async fn register(accounts: &Accounts, new: NewRegistration) -> User {
+pub async fn register(accounts: &Accounts, new: NewRegistration) -> User {
     accounts.register(new).await.unwrap();
-    let token = letters(accounts).await.remove(0).token.unwrap();
+    let token = letters(accounts).await.remove(0).into_token().unwrap();
     accounts.verify_registration(token.expose()).await.unwrap()
 }
 
-async fn session(accounts: &Accounts, user: &str) -> LoginSession {
+pub async fn session(accounts: &Accounts, user: &str) -> LoginSession {
     let login = accounts.login(user, password(PASSWORD)).await.unwrap();
     accounts.login_session(login.token.expose()).await.unwrap()
 }
@@ -60,7 +60,7 @@ async fn a_letter_makes_an_account_once_and_not_for_long() {
         let letter = letters(&accounts).await.remove(0);
         assert_eq!((letter.email.as_str(), letter.attempts), ("a@example.org", 0));
         assert_eq!(letters(&accounts).await, [], "a letter is sent once");
-        let token = letter.token.unwrap();
+        let token = letter.into_token().unwrap();
         let mut forged = token.expose().to_owned();
         forged.replace_range(..1, if forged.starts_with('A') { "B" } else { "A" });
         for bad in ["", "nonsense", &forged, &token.expose()[1..]] {
@@ -74,7 +74,7 @@ async fn a_letter_makes_an_account_once_and_not_for_long() {
         assert!(matches!(again, Err(IdentityError::BadToken)));
 
         accounts.register(registration("b@example.org", "free")).await.unwrap();
-        let late = letters(&accounts).await.remove(0).token.unwrap();
+        let late = letters(&accounts).await.remove(0).into_token().unwrap();
         fixture.clock.advance(Duration::from_hours(24));
         assert!(matches!(accounts.verify_registration(late.expose()).await, Err(IdentityError::BadToken)));
         fixture.clock.advance(Duration::from_hours(2));
@@ -92,14 +92,14 @@ async fn an_address_with_an_account_is_told_so_in_its_letter_alone() {
         let user = register(&accounts, registration("a@example.org", "free")).await;
         accounts.register(registration("A@example.org", "free")).await.unwrap();
         let letter = letters(&accounts).await.remove(0);
-        assert_eq!((letter.email.as_str(), letter.token), ("A@example.org", None));
+        assert_eq!((letter.email.as_str(), letter.text), ("A@example.org", MailText::HasAccount));
 
         // Two letters with tokens for one address make one account.
         for _ in 0..2 {
             accounts.register(registration("b@example.org", "free")).await.unwrap();
         }
         let tokens: Vec<_> =
-            letters(&accounts).await.into_iter().map(|letter| letter.token.unwrap()).collect();
+            letters(&accounts).await.into_iter().map(|letter| letter.into_token().unwrap()).collect();
         accounts.verify_registration(tokens[0].expose()).await.unwrap();
         let second = accounts.verify_registration(tokens[1].expose()).await;
         assert!(matches!(second, Err(IdentityError::BadToken)), "{second:?}");
@@ -132,26 +132,24 @@ async fn gateways_send_each_letter_once_and_a_failed_one_again() {
         }
         let takers = (0..8).map(|taker| {
             let accounts = gateways[taker % 2].clone();
-            tokio::spawn(async move { accounts.take_registration_mails(5).await.unwrap() })
+            tokio::spawn(async move { accounts.take_mails(5).await.unwrap() })
         });
         let taken = futures::future::join_all(takers.collect::<Vec<_>>()).await;
         let mut taken: Vec<_> = taken.into_iter().flat_map(Result::unwrap).map(|mail| mail.email).collect();
-        taken.extend(
-            gateways[0].take_registration_mails(100).await.unwrap().into_iter().map(|mail| mail.email),
-        );
+        taken.extend(gateways[0].take_mails(100).await.unwrap().into_iter().map(|mail| mail.email));
         let count = taken.len();
         taken.sort_unstable();
         taken.dedup();
         assert_eq!((count, taken.len()), (20, 20), "a letter was taken twice, or by nobody");
         // Whoever took them died: after a minute they are due again.
         fixture.clock.advance(Duration::from_secs(61));
-        let mail = gateways[1].take_registration_mails(1).await.unwrap().remove(0);
-        gateways[1].postpone_registration_mail(&mail.id, Duration::from_mins(10)).await.unwrap();
+        let mail = gateways[1].take_mails(1).await.unwrap().remove(0);
+        gateways[1].postpone_mail(&mail.id, Duration::from_mins(10)).await.unwrap();
         fixture.clock.advance(Duration::from_mins(9));
-        let due = gateways[0].take_registration_mails(100).await.unwrap();
+        let due = gateways[0].take_mails(100).await.unwrap();
         assert!(due.len() == 19 && due.iter().all(|other| other.id != mail.id));
         fixture.clock.advance(Duration::from_secs(61));
-        let due = gateways[0].take_registration_mails(100).await.unwrap();
+        let due = gateways[0].take_mails(100).await.unwrap();
         assert_eq!(due.iter().find(|other| other.id == mail.id).unwrap().attempts, 1);
     })
     .await;
@@ -418,7 +416,7 @@ async fn nothing_of_a_registration_is_readable_in_the_database() {
         let fixture = Fixture::new(db);
         let accounts = fixture.gateway().await;
         accounts.register(registration("hidden@example.org", "free")).await.unwrap();
-        let token = letters(&accounts).await.remove(0).token.unwrap();
+        let token = letters(&accounts).await.remove(0).into_token().unwrap();
         let kept = format!("{:?}", fixture.rows("SELECT * FROM registration").await);
         accounts.add_kek().unwrap();
         accounts.rotate_kek().await.unwrap();

@@ -12,6 +12,7 @@ use datamesh_accounts::{
 };
 use datamesh_db::{Db, DbError, Row, StoredCount, StoredUsage, Tx, TxFuture};
 use datamesh_testkit::for_each_engine;
+use datamesh_types::AccountId;
 use tempfile::TempDir;
 
 mod admissions;
@@ -24,6 +25,7 @@ mod metering;
 mod model;
 mod months;
 mod payments;
+mod own_login;
 mod quotas;
 mod rotation;
 mod service_levels;
@@ -92,6 +94,10 @@ impl Fixture {
     async fn rows(&self, sql: &'static str) -> Vec<Row> {
         let rows = self.db.read::<_, DbError, _>(move |tx| Box::pin(tx.query(sql, &[])));
         rows.await.unwrap()
+    }
+
+    async fn execute(&self, sql: &'static str) {
+        self.db.write::<_, DbError, _>(move |tx| Box::pin(tx.execute(sql, &[]))).await.unwrap();
     }
 }
 
