@@ -101,6 +101,11 @@ impl Client {
         read(self.send(self.change(Method::POST, segments)?.json(body)).await?).await
     }
 
+    /// `POST` that is answered by bytes.
+    pub async fn post_for_bytes(&self, segments: &[&str]) -> Result<Response, Failure> {
+        self.send(self.change(Method::POST, segments)?).await
+    }
+
     /// `PUT` of a JSON body.
     pub async fn put(&self, segments: &[&str], body: &Value) -> Result<Value, Failure> {
         read(self.send(self.change(Method::PUT, segments)?.json(body)).await?).await

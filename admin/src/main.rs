@@ -64,6 +64,9 @@ enum Noun {
     /// The payment provider to try things with.
     #[command(subcommand)]
     Sandbox(commands::sandbox::Verb),
+    /// Exports and erasures of what is known about people.
+    #[command(subcommand)]
+    Privacy(commands::privacy::Verb),
     /// Keys that objects are encrypted with by name.
     #[command(subcommand)]
     EncryptionKey(commands::encryption_key::Verb),
@@ -126,6 +129,7 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
         Noun::Invoice(verb) => commands::invoice::run(verb, client, output).await,
         Noun::Sla(verb) => commands::sla::run(verb, &client()?, output).await,
         Noun::Sandbox(verb) => commands::sandbox::run(verb, &client()?, output).await,
+        Noun::Privacy(verb) => commands::privacy::run(verb, &client()?, output).await,
         Noun::EncryptionKey(verb) => commands::encryption_key::run(verb, &client()?, output).await,
         Noun::Kek(verb) => commands::kek::run(verb, &client()?, output).await,
         Noun::Node(verb) => commands::node::run(verb, &client()?, output).await,

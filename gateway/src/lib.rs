@@ -17,6 +17,7 @@ pub mod jobs;
 pub mod lifecycle;
 pub mod mail;
 pub mod payment_api;
+pub mod privacy;
 pub mod request_metrics;
 pub mod retrieve;
 pub mod s3;

@@ -15,6 +15,7 @@ pub mod node;
 pub mod operator;
 pub mod plan;
 pub mod price;
+pub mod privacy;
 pub mod quota;
 pub mod repair;
 pub mod sandbox;

@@ -88,7 +88,7 @@ impl Credentials {
         Self { known: Cache::new(KNOWN_MAX), missing: Cache::new(MISSING_MAX) }
     }
 
-    fn forget(&self, id: &str) {
+    pub(crate) fn forget(&self, id: &str) {
         self.known.remove(id);
         self.missing.remove(id);
     }
@@ -311,7 +311,8 @@ async fn insert(
     policy: Option<String>,
     now_ms: u64,
 ) -> Result<(), AccountsError> {
-    let exists = tx.query_opt("SELECT 1 FROM account WHERE id = $1", &[account.into()]).await?;
+    let exists =
+        tx.query_opt("SELECT 1 FROM account WHERE id = $1 AND status <> 'erased'", &[account.into()]).await?;
     if exists.is_none() {
         return Err(AccountsError::NoSuchAccount { account });
     }

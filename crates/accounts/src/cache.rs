@@ -41,6 +41,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         self.lock().remove(key);
     }
 
+    /// Drops the entries whose keys are not to be kept.
+    pub(crate) fn retain(&self, mut keep: impl FnMut(&K) -> bool) {
+        self.lock().retain(|key, _| keep(key));
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<K, V>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::rand;
-use datamesh_db::{Row, Tx};
+use datamesh_db::{DbError, Row, Tx};
 use datamesh_types::AccountId;
 
 use crate::owner::Owner;
@@ -21,6 +21,8 @@ pub enum HoldKind {
     Legal,
     /// It is in dispute.
     Dispute,
+    /// It is to be erased. Such holds come and go with the erasure.
+    Erasure,
 }
 
 /// What a hold keeps an account from.
@@ -65,7 +67,7 @@ macro_rules! named {
 }
 
 named!(HoldKind, "kind: expected billing, abuse, legal or dispute":
-    Billing = "billing", Abuse = "abuse", Legal = "legal", Dispute = "dispute");
+    Billing = "billing", Abuse = "abuse", Legal = "legal", Dispute = "dispute", Erasure = "erasure");
 named!(HoldScope, "scope: expected write, read or all": Write = "write", Read = "read", All = "all");
 
 /// What a request does, as far as holds care.
@@ -98,6 +100,8 @@ pub struct Hold {
     pub until_ms: Option<u64>,
     /// When it was lifted.
     pub lifted_at_ms: Option<u64>,
+    /// Whether no operator placed it: it goes with what placed it, and cannot be lifted otherwise.
+    pub is_automatic: bool,
 }
 
 /// A hold to place.
@@ -139,27 +143,39 @@ fn from_row(row: &Row) -> Result<Hold, AccountsError> {
         created_at_ms: row.uint(5)?,
         until_ms: row.opt_int(6)?.map(i64::cast_unsigned),
         lifted_at_ms: row.opt_int(7)?.map(i64::cast_unsigned),
+        is_automatic: row.bool(8)?,
     })
 }
 
 /// The holds of an account that nobody has lifted; some may be over.
 pub(crate) async fn unlifted(tx: &mut Tx, account: AccountId) -> Result<Vec<Hold>, AccountsError> {
-    const UNLIFTED: &str = "SELECT id, account, kind, scope, reason, created_at_ms, until_ms, lifted_at_ms
+    const UNLIFTED: &str =
+        "SELECT id, account, kind, scope, reason, created_at_ms, until_ms, lifted_at_ms, automatic
         FROM hold WHERE account = $1 AND lifted_at_ms IS NULL ORDER BY created_at_ms, id";
     tx.query(UNLIFTED, &[account.into()]).await?.iter().map(from_row).collect()
+}
+
+/// Keeps others from placing holds on an account, and from doing what depends on them, until the transaction ends.
+pub(crate) async fn lock_holds(tx: &mut Tx, account: AccountId) -> Result<(), DbError> {
+    tx.lock(&[b"holds/".as_slice(), &account.0].concat()).await
 }
 
 impl Accounts {
     /// Holds an account. This gateway minds it at once, the others within five seconds.
     ///
     /// # Errors
-    /// [`AccountsError::NoSuchAccount`]; [`AccountsError::InvalidHold`] for one that is over already.
+    /// [`AccountsError::NoSuchAccount`]; [`AccountsError::InvalidHold`] for one that is over already, and for the kind of
+    /// erasures.
     pub async fn hold(&self, account: AccountId, new: NewHold) -> Result<Hold, AccountsError> {
         const INSERT: &str = "INSERT INTO hold (id, account, kind, scope, reason, created_at_ms, until_ms)
             SELECT $1, id, $3, $4, $5, $6, $7 FROM account WHERE id = $2";
         let now_ms = self.now_ms();
         if new.until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
             return Err(AccountsError::InvalidHold { reason: "until: expected a time to come".to_owned() });
+        }
+        if new.kind == HoldKind::Erasure {
+            let reason = "kind: this one comes and goes with an erasure".to_owned();
+            return Err(AccountsError::InvalidHold { reason });
         }
         let mut id = [0; 8];
         rand::fill(&mut id).map_err(|_| AccountsError::Random)?;
@@ -172,6 +188,7 @@ impl Accounts {
             created_at_ms: now_ms,
             until_ms: new.until_ms,
             lifted_at_ms: None,
+            is_automatic: false,
         };
         let params = [
             (&hold.id).into(),
@@ -185,6 +202,7 @@ impl Accounts {
         self.write(move |tx| {
             let params = params.clone();
             Box::pin(async move {
+                lock_holds(tx, account).await?;
                 match tx.execute(INSERT, &params).await? {
                     0 => Err(AccountsError::NoSuchAccount { account }),
                     _ => Ok(()),
@@ -199,10 +217,11 @@ impl Accounts {
     /// Lifts a hold.
     ///
     /// # Errors
-    /// [`AccountsError::NoSuchHold`], also when it was lifted before.
+    /// [`AccountsError::NoSuchHold`], also when it was lifted before, or is not an operator's.
     pub async fn lift_hold(&self, id: &str) -> Result<Hold, AccountsError> {
-        const LIFT: &str = "UPDATE hold SET lifted_at_ms = $2 WHERE id = $1 AND lifted_at_ms IS NULL
-            RETURNING id, account, kind, scope, reason, created_at_ms, until_ms, lifted_at_ms";
+        const LIFT: &str =
+            "UPDATE hold SET lifted_at_ms = $2 WHERE id = $1 AND lifted_at_ms IS NULL AND automatic = 0
+            RETURNING id, account, kind, scope, reason, created_at_ms, until_ms, lifted_at_ms, automatic";
         let (id, params) = (id.to_owned(), [id.into(), self.now_ms().into()]);
         let hold = self
             .write::<_, AccountsError, _>(move |tx| {
@@ -219,7 +238,8 @@ impl Accounts {
 
     /// All holds of an account, lifted ones too, oldest first.
     pub async fn holds(&self, account: AccountId) -> Result<Vec<Hold>, AccountsError> {
-        const ALL: &str = "SELECT id, account, kind, scope, reason, created_at_ms, until_ms, lifted_at_ms
+        const ALL: &str =
+            "SELECT id, account, kind, scope, reason, created_at_ms, until_ms, lifted_at_ms, automatic
             FROM hold WHERE account = $1 ORDER BY created_at_ms, id";
         let rows = self
             .db()

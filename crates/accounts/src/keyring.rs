@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
 use datamesh_db::{Db, Tx};
 use datamesh_pipeline::{DomainKey, ShardAuthKey};
-use datamesh_types::DomainId;
+use datamesh_types::{AccountId, DomainId};
 use zeroize::Zeroizing;
 
 use crate::cache::Cache;
+use crate::named_key::names_of;
 use crate::{AccountsError, Kek, schema};
 
 /// Present in every database, so that a wrong KEK shows when the ring is opened.
@@ -21,6 +23,8 @@ const AUDIT: &str = "audit";
 const LOGINS: &str = "logins";
 const PASSWORDS: &str = "passwords";
 
+/// How long an opened key is kept: one that was destroyed by another gateway opens nothing after this.
+const OPENED_FOR: Duration = Duration::from_mins(5);
 /// Domain keys kept opened: some 4 KiB each.
 const DOMAINS_CACHED: usize = 4_096;
 const NAMED_KEYS_CACHED: usize = 1_024;
@@ -34,8 +38,25 @@ pub struct Keyring {
 struct Shared {
     db: Db,
     kek: Kek,
-    domains: Cache<DomainId, DomainKey>,
-    named: Cache<String, DomainKey>,
+    domains: Cache<DomainId, Opened>,
+    named: Cache<String, Opened>,
+}
+
+/// A key that was opened, and when.
+#[derive(Clone)]
+pub(crate) struct Opened {
+    pub key: DomainKey,
+    since: Instant,
+}
+
+impl Opened {
+    pub fn new(key: DomainKey) -> Self {
+        Self { key, since: Instant::now() }
+    }
+
+    pub fn is_fresh(&self) -> bool {
+        self.since.elapsed() < OPENED_FOR
+    }
 }
 
 impl Keyring {
@@ -62,12 +83,44 @@ impl Keyring {
 
     /// The key of a dedup domain, created when first asked for.
     pub async fn domain_key(&self, domain: DomainId) -> Result<DomainKey, AccountsError> {
-        if let Some(key) = self.shared.domains.get(&domain, |_| true) {
-            return Ok(key);
+        if let Some(opened) = self.shared.domains.get(&domain, Opened::is_fresh) {
+            return Ok(opened.key);
         }
-        let key = DomainKey::from_bytes(*Box::pin(self.key(format!("domain/{domain}"))).await?);
-        self.shared.domains.insert(domain, key.clone());
+        let key = DomainKey::from_bytes(*Box::pin(self.key(domain_name(domain))).await?);
+        self.shared.domains.insert(domain, Opened::new(key.clone()));
         Ok(key)
+    }
+
+    /// Destroys the keys of an account: that of its domain, and those with names. They are written over first, so that the
+    /// page of the database that they are on does not keep them.
+    pub(crate) async fn destroy(
+        &self,
+        tx: &mut Tx,
+        account: AccountId,
+        domain: DomainId,
+    ) -> Result<(), AccountsError> {
+        const NAMED: &str = "SELECT name FROM sealed_key WHERE name >= $1 AND name < $2 ORDER BY name";
+        const OVERWRITE: &str = "UPDATE sealed_key SET sealed = $2 WHERE name = $1";
+        const DELETE: &str = "DELETE FROM sealed_key WHERE name = $1";
+        let (first, end) = names_of(account);
+        let mut names = vec![domain_name(domain)];
+        for row in tx.query(NAMED, &[first.into(), end.into()]).await? {
+            names.push(row.text(0)?.to_owned());
+        }
+        for name in names {
+            let nothing = self.draw_key(&name)?;
+            tx.execute(OVERWRITE, &[(&name).into(), nothing.into()]).await?;
+            tx.execute(DELETE, &[name.into()]).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets opened keys of an account.
+    pub(crate) fn forget(&self, account: AccountId, domain: DomainId) {
+        self.shared.domains.remove(&domain);
+        let (first, end) = names_of(account);
+        let names = first..end;
+        self.shared.named.retain(|name| !names.contains(name));
     }
 
     /// A keyed hash under which e-mail addresses are unique, without being readable in the database.
@@ -105,7 +158,7 @@ impl Keyring {
         &self.shared.db
     }
 
-    pub(crate) fn named_keys(&self) -> &Cache<String, DomainKey> {
+    pub(crate) fn named_keys(&self) -> &Cache<String, Opened> {
         &self.shared.named
     }
 
@@ -166,6 +219,10 @@ impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Keyring(..)")
     }
+}
+
+fn domain_name(domain: DomainId) -> String {
+    format!("domain/{domain}")
 }
 
 async fn stored_key(tx: &mut Tx, name: String) -> Result<Option<Vec<u8>>, AccountsError> {

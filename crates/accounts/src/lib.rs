@@ -33,6 +33,7 @@ mod named_key;
 mod owner;
 mod pacer;
 mod plan;
+mod privacy;
 mod quota;
 mod reconcile;
 mod reservation;
@@ -79,6 +80,7 @@ pub use metering::{
 pub use owner::{Month, Owner};
 pub use pacer::Pace;
 pub use plan::{AppliedPlan, PlanFile, PlanVersion};
+pub use privacy::{Dossier, DossierPart, Erasure, ErasureError, ErasureStatus};
 pub use reconcile::{Drift, Reconciliation};
 pub use reservation::Reservation;
 pub use rotation::KekKey;

@@ -5,6 +5,7 @@ use datamesh_db::{Row, Value};
 use datamesh_pipeline::DomainKey;
 use datamesh_types::AccountId;
 
+use crate::keyring::Opened;
 use crate::{AccountsError, Keyring};
 
 const NAME_LEN_MAX: usize = 256;
@@ -41,30 +42,35 @@ impl Keyring {
             return Ok(None);
         }
         let stored = stored_name(account, name);
-        if let Some(key) = self.named_keys().get(&stored, |_| true) {
-            return Ok(Some(key));
+        if let Some(opened) = self.named_keys().get(&stored, Opened::is_fresh) {
+            return Ok(Some(opened.key));
         }
         let Some(bytes) = self.existing_key(stored.clone()).await? else { return Ok(None) };
         let key = DomainKey::from_bytes(*bytes);
-        self.named_keys().insert(stored, key.clone());
+        self.named_keys().insert(stored, Opened::new(key.clone()));
         Ok(Some(key))
     }
 
     /// The names of the account's keys, in order.
     pub async fn list_named_keys(&self, account: AccountId) -> Result<Vec<String>, AccountsError> {
         const LIST: &str = "SELECT name FROM sealed_key WHERE name >= $1 AND name < $2 ORDER BY name";
-        let prefix = stored_name(account, "");
-        // '0' follows '/', which ends the prefix.
-        let end = format!("{}0", &prefix[..prefix.len() - 1]);
+        let (prefix, end) = names_of(account);
+        let params = [Value::from(&prefix), Value::from(&end)];
         let rows: Vec<Row> = self
             .db()
             .scan::<_, AccountsError, _>(move |tx| {
-                let params = [Value::from(&stored_name(account, "")), Value::from(&end)];
+                let params = params.clone();
                 Box::pin(async move { Ok(tx.query(LIST, &params).await?) })
             })
             .await?;
         rows.iter().map(|row| Ok(row.text(0)?[prefix.len()..].to_owned())).collect()
     }
+}
+
+/// Where the stored names of an account's keys begin, and what follows them.
+pub(crate) fn names_of(account: AccountId) -> (String, String) {
+    // '0' follows '/', which ends the prefix.
+    (stored_name(account, ""), format!("named/{account}0"))
 }
 
 fn stored_name(account: AccountId, name: &str) -> String {

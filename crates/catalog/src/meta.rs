@@ -60,7 +60,7 @@ impl VersionMeta {
 }
 
 impl RetentionMode {
-    const fn code(self) -> i64 {
+    pub(crate) const fn code(self) -> i64 {
         match self {
             Self::Governance => 1,
             Self::Compliance => 2,

@@ -1,4 +1,5 @@
-//! The listener for people: registration, login, what they log in with, and their own access keys. REST under `/account/v1`.
+//! The listener for people: registration, login, what they log in with, their own access keys, and
+//! what is known about them. REST under `/account/v1`.
 //!
 //! Strangers reach it, so it is apart from the admin listener, with the limits of the S3 one. Nothing here depends on
 //! whether an address has an account: neither an answer nor the work for it.
@@ -6,6 +7,7 @@
 mod keys;
 mod limiter;
 mod means;
+mod privacy;
 mod registration;
 mod session;
 
@@ -18,6 +20,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{delete, get, post, put};
 use axum::{Extension, Router};
 use datamesh_accounts::{Accounts, IdentityError};
+use datamesh_catalog::Catalog;
 use http::{Request, Response};
 use tower::ServiceExt;
 
@@ -33,6 +36,7 @@ const BODY_LEN_MAX: usize = 16 << 10;
 #[derive(Clone)]
 struct AccountState {
     accounts: Accounts,
+    catalog: Catalog,
     limiter: Arc<Limiter>,
 }
 
@@ -48,8 +52,8 @@ pub struct AccountService {
 
 impl AccountService {
     /// A service that lets strangers do so much.
-    pub fn new(accounts: Accounts, limiter: Limiter) -> Self {
-        let state = AccountState { accounts, limiter: Arc::new(limiter) };
+    pub fn new(accounts: Accounts, catalog: Catalog, limiter: Limiter) -> Self {
+        let state = AccountState { accounts, catalog, limiter: Arc::new(limiter) };
         let router = Router::new()
             .route("/account/v1/registrations", post(registration::register))
             .route("/account/v1/verifications", post(registration::verify))
@@ -59,6 +63,8 @@ impl AccountService {
             .route("/account/v1/password", post(means::reset_password).put(means::change_password))
             .route("/account/v1/public-key", put(means::change_public_key))
             .route("/account/v1/me", get(session::me))
+            .route("/account/v1/privacy/export", get(privacy::export))
+            .route("/account/v1/privacy/erasure", post(privacy::erase).delete(privacy::withdraw))
             .route("/account/v1/keys", get(keys::list).post(keys::create))
             .route("/account/v1/keys/{key}", delete(keys::revoke))
             .route("/account/v1/keys/{key}/rotate", post(keys::rotate))

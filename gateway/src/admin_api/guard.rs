@@ -162,8 +162,8 @@ async fn attempt(
         actor: actor.to_owned(),
         effect,
         digest,
-        // A preview changes nothing, however often it is asked for.
-        idempotency_key: flags.idempotency_key.filter(|_| !flags.is_preview),
+        // A preview changes nothing, however often it is asked for, and neither does reading.
+        idempotency_key: flags.idempotency_key.filter(|_| !flags.is_preview && effect != Effect::Disclosure),
         request: Request::from_parts(parts, Body::from(body)),
     })
 }

@@ -18,6 +18,7 @@ mod limits;
 mod maintenance;
 mod metrics;
 mod preview;
+mod privacy;
 mod probes;
 mod routes;
 mod sandbox;
@@ -45,7 +46,8 @@ pub(crate) use accounts::{known_key, new_key};
 pub use error::ApiError;
 pub(crate) use error::{method_not_allowed as not_allowed, not_found, parse};
 pub use metrics::Metrics;
-pub(crate) use time::time_text;
+pub(crate) use privacy::{ERASURE_DELAY, archive, describe as describe_erasure};
+pub(crate) use time::{future, time_text};
 pub use token::{AdminToken, Administrator, Role};
 
 /// The largest request body: the routes take a handful of short fields.

@@ -6,7 +6,7 @@ use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::{
-    AdminState, accounts, audit, billing, cluster, encryption, holds, limits, maintenance, sandbox,
+    AdminState, accounts, audit, billing, cluster, encryption, holds, limits, maintenance, privacy, sandbox,
     service_level, usage, verification,
 };
 
@@ -20,6 +20,8 @@ pub(super) enum Effect {
         /// Whether it can be tried out.
         has_preview: bool,
     },
+    /// It only reads, and what it tells is a person's: there is an entry before the answer, and only operators may.
+    Disclosure,
     /// It sets something going that is more than a transaction. There is an entry before it begins, and another at its
     /// end.
     Work,
@@ -31,6 +33,7 @@ impl Effect {
         match self {
             Self::Read => "read",
             Self::Change { .. } => "change",
+            Self::Disclosure => "disclosure",
             Self::Work => "work",
         }
     }
@@ -65,6 +68,7 @@ const READ: Effect = Effect::Read;
 const CHANGE: Effect = Effect::Change { has_preview: false };
 const PREVIEWED: Effect = Effect::Change { has_preview: true };
 const WORK: Effect = Effect::Work;
+const DISCLOSURE: Effect = Effect::Disclosure;
 const GET: Method = Method::GET;
 const POST: Method = Method::POST;
 const PUT: Method = Method::PUT;
@@ -72,7 +76,7 @@ const DELETE: Method = Method::DELETE;
 
 /// All routes that need a token.
 pub(super) fn table() -> Vec<Route> {
-    [of_accounts(), of_billing(), of_the_system()].into_iter().flatten().collect()
+    [of_accounts(), of_people(), of_billing(), of_the_system()].into_iter().flatten().collect()
 }
 
 /// Accounts, what they may do, and their keys.
@@ -116,6 +120,17 @@ fn of_accounts() -> Vec<Route> {
             WORK,
             encryption::create_named_key,
         ),
+    ]
+}
+
+/// What people may ask for, and how they behave.
+fn of_people() -> Vec<Route> {
+    vec![
+        route(POST, "/v1/users/{user}/privacy/export", "privacy.export", DISCLOSURE, privacy::export),
+        route(POST, "/v1/users/{user}/privacy/erasure", "privacy.erase", PREVIEWED, privacy::erase),
+        route(DELETE, "/v1/users/{user}/privacy/erasure", "privacy.withdraw", PREVIEWED, privacy::withdraw),
+        route(GET, "/v1/erasures", "privacy.list", READ, privacy::list),
+        route(POST, "/v1/erasures/run", "privacy.run", WORK, privacy::run),
     ]
 }
 

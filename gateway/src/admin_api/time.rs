@@ -14,7 +14,7 @@ pub(crate) fn time_text(ms: u64) -> Option<String> {
 }
 
 /// A time to come: 2027-01-31T12:00:00Z, or so long from now, such as 7d.
-pub(super) fn future(field: &str, text: &str) -> Result<u64, ApiError> {
+pub(crate) fn future(field: &str, text: &str) -> Result<u64, ApiError> {
     parse(field, text, Duration::saturating_add)
 }
 

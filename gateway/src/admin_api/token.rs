@@ -85,6 +85,10 @@ impl Administrator {
     pub const OPERATOR: &'static str = "operator";
     /// What requests without a good token are told under.
     pub const NOBODY: &'static str = "nobody";
+    /// Who does what has been due.
+    pub const GATEWAY: &'static str = "gateway";
+    /// The owner of the account that is changed.
+    pub const OWNER: &'static str = "owner";
 
     /// Who has the token in `admin.json`.
     pub fn operator(token: AdminToken) -> Self {

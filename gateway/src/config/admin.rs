@@ -41,7 +41,8 @@ impl Default for AdminSection {
 
 impl AdminSection {
     pub(super) fn validate(&self) -> Result<(), Invalid> {
-        let reserved = [Administrator::OPERATOR, Administrator::NOBODY];
+        let reserved =
+            [Administrator::OPERATOR, Administrator::NOBODY, Administrator::GATEWAY, Administrator::OWNER];
         let is_name = |name: &str| {
             (1..=NAME_LEN_MAX).contains(&name.len())
                 && name
@@ -52,7 +53,7 @@ impl AdminSection {
             if !is_name(&token.name) || reserved.contains(&token.name.as_str()) {
                 return Err(Invalid::new(
                     "admin.tokens.name",
-                    "1 to 64 small letters, digits, '-', '_' or '.', and neither operator nor nobody",
+                    "1 to 64 small letters, digits, '-', '_' or '.', and none of operator, nobody, gateway and owner",
                 ));
             }
             if self.tokens[..index].iter().any(|other| other.name == token.name) {

@@ -30,6 +30,8 @@ pub struct JobsSection {
     pub upload_age: TimeSpan,
     /// How often uploads and reservations are expired. Default: 1m.
     pub expiry_interval: TimeSpan,
+    /// How often accounts are erased whose time has come. Default: 10m.
+    pub erasure_interval: TimeSpan,
     /// How often lifecycle rules are applied. Default: 1h.
     pub lifecycle_interval: TimeSpan,
     /// How often messages about changes are delivered. Default: 1s.
@@ -82,6 +84,7 @@ impl Default for JobsSection {
             orphan_age: TimeSpan::seconds(48 * 3600),
             upload_age: TimeSpan::seconds(7 * 24 * 3600),
             expiry_interval: TimeSpan::seconds(60),
+            erasure_interval: TimeSpan::seconds(600),
             lifecycle_interval: TimeSpan::seconds(3600),
             delivery_interval: TimeSpan::seconds(1),
             inventory_interval: TimeSpan::seconds(600),

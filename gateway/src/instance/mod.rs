@@ -157,7 +157,7 @@ impl Instance {
         let interval = config.jobs.access_log_interval.duration();
         tasks.spawn(access_log.run(gateway.clone(), interval, stop.clone()));
         tasks.spawn(gateway.request_metrics.clone().run(gateway.catalog.clone(), stop.clone()));
-        serve_strangers(config, &accounts, (listeners.people, listeners.payments), &stop, &tasks)?;
+        serve_strangers(config, &gateway, (listeners.people, listeners.payments), &stop, &tasks)?;
         let (stop_s3, s3_tasks) = (CancellationToken::new(), TaskTracker::new());
         serve_objects(config, gateway, listeners.s3, listeners.website, &stop_s3, &s3_tasks);
         let stores = storage.stores;
@@ -306,20 +306,21 @@ fn administrators(config: &GatewayConfig, admin: SocketAddr) -> Result<Arc<[Admi
 /// Serves people, and sends their letters, and payment providers, where there are listeners for them, until `stop`.
 fn serve_strangers(
     config: &GatewayConfig,
-    accounts: &Accounts,
+    gateway: &S3Gateway,
     (people, payments): (Option<http::Server>, Option<http::Server>),
     stop: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Result<(), StartError> {
     if let Some(listener) = payments {
-        let service = PaymentService::new(accounts.clone(), config.payments.limiter());
+        let service = PaymentService::new(gateway.accounts.clone(), config.payments.limiter());
         tasks.spawn(listener.run(service, stop.clone()));
     }
     let Some(listener) = people else { return Ok(()) };
     let mailer = Mailer::open(&config.mail, &config.data_dir.join("mail"))
         .map_err(|source| StartError::Process { what: "mail", source: Box::new(source) })?;
-    tasks.spawn(Postman::new(accounts.clone(), mailer).run(stop.clone()));
-    let service = AccountService::new(accounts.clone(), config.registration.limiter());
+    tasks.spawn(Postman::new(gateway.accounts.clone(), mailer).run(stop.clone()));
+    let (accounts, catalog) = (gateway.accounts.clone(), gateway.catalog.clone());
+    let service = AccountService::new(accounts, catalog, config.registration.limiter());
     tasks.spawn(listener.run(service, stop.clone()));
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Background jobs: repair, garbage collection, the sweep for orphans, expiry, lifecycle rules,
-//! delivery of messages, inventories, rollups of usage and their verification, invoices, dunning, probes.
+//! delivery of messages, inventories, rollups of usage and their verification, invoices, dunning, probes,
+//! erasures.
 //!
 //! Any number of gateways may run; a lease in SQL sees to it that each job has one of them at a time. A lease only
 //! spares double work: every job bears running twice, and dying anywhere.
@@ -9,6 +10,7 @@ mod collect;
 mod configuration;
 mod deliver;
 mod dun;
+mod erase;
 mod expire;
 mod inventory;
 mod lease;
@@ -167,6 +169,7 @@ impl Jobs {
             ("deliver", config.delivery_interval, |jobs| Box::pin(jobs.leased_deliver())),
             ("inventory", config.inventory_interval, |jobs| Box::pin(jobs.leased_inventory())),
             ("lifecycle", config.lifecycle_interval, |jobs| Box::pin(jobs.leased_lifecycle())),
+            ("erase", config.erasure_interval, |jobs| Box::pin(jobs.leased_erase())),
             ("rollup", config.rollup_interval, |jobs| Box::pin(jobs.leased_roll_up())),
             ("bill", config.billing_interval, |jobs| Box::pin(jobs.leased_bill())),
             ("probe", config.probe_interval, |jobs| Box::pin(jobs.leased_probe())),
