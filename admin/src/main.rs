@@ -64,6 +64,9 @@ enum Noun {
     /// The payment provider to try things with.
     #[command(subcommand)]
     Sandbox(commands::sandbox::Verb),
+    /// Reports of abuse, and what is decided about them.
+    #[command(subcommand)]
+    Abuse(commands::abuse::Verb),
     /// Exports and erasures of what is known about people.
     #[command(subcommand)]
     Privacy(commands::privacy::Verb),
@@ -129,6 +132,7 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
         Noun::Invoice(verb) => commands::invoice::run(verb, client, output).await,
         Noun::Sla(verb) => commands::sla::run(verb, &client()?, output).await,
         Noun::Sandbox(verb) => commands::sandbox::run(verb, &client()?, output).await,
+        Noun::Abuse(verb) => commands::abuse::run(verb, &client()?, output).await,
         Noun::Privacy(verb) => commands::privacy::run(verb, &client()?, output).await,
         Noun::EncryptionKey(verb) => commands::encryption_key::run(verb, &client()?, output).await,
         Noun::Kek(verb) => commands::kek::run(verb, &client()?, output).await,

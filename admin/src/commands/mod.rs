@@ -1,5 +1,6 @@
 //! One file per noun: its verbs, the requests they make, how the answers are shown.
 
+pub mod abuse;
 pub mod audit;
 pub mod doctor;
 pub mod encryption_key;

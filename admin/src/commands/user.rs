@@ -22,6 +22,11 @@ pub enum Verb {
         #[arg(long)]
         name: Option<String>,
     },
+    /// Shows an account: what it uses, and how it behaves.
+    Show {
+        /// Its id or e-mail address.
+        user: String,
+    },
     /// Lists accounts with what they use and may use.
     List,
     /// Sets what an account may store. What is not named stays as it is.
@@ -159,6 +164,7 @@ pub async fn run(verb: &Verb, client: &Client, output: Output) -> Result<(), Fai
                 ("OF", "/objects_limit"),
             ],
         ),
+        Verb::Show { user } => output.fields(&client.get(&["users", user]).await?),
         Verb::Plan { user, plan, version } => {
             let body = json!({ "plan": plan, "version": version });
             output.fields(&client.put(&["users", user, "plan"], &body).await?);

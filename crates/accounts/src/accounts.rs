@@ -20,7 +20,9 @@ use crate::meter::FLUSH_EVERY;
 use crate::metering::{EventSource, StorageEvent, TrafficLog};
 use crate::owner::{Book, Month, Owner};
 use crate::session::{SESSIONS_KEPT, SessionKeys};
-use crate::{AccountsError, Clock, Keyring, PaymentProvider, Session, SystemClock, billing, schema};
+use crate::{
+    AbuseSettings, AccountsError, Clock, Keyring, PaymentProvider, Session, SystemClock, billing, schema,
+};
 
 /// Names of accounts kept in memory.
 const NAMES_MAX: usize = 16_384;
@@ -42,6 +44,8 @@ pub struct AccountsConfig {
     pub audit_head_file: Option<PathBuf>,
     /// Who may register by themselves.
     pub registration: RegistrationSettings,
+    /// What abuse leads to.
+    pub abuse: AbuseSettings,
     /// Who verifies people.
     pub verification: Arc<dyn VerificationProvider>,
     /// Who can be asked for payments.
@@ -59,6 +63,7 @@ impl Default for AccountsConfig {
             queue_time: Duration::from_secs(5),
             audit_head_file: None,
             registration: RegistrationSettings::default(),
+            abuse: AbuseSettings::default(),
             verification: Arc::new(ManualProvider),
             payment_providers: Vec::new(),
             clock: Arc::new(SystemClock),

@@ -107,7 +107,7 @@ impl Admission {
     /// long: rates are shaped before they are refused.
     ///
     /// # Errors
-    /// [`AccountsError::Held`], [`AccountsError::RateExceeded`], [`AccountsError::NoSuchAccount`].
+    /// [`AccountsError::Held`], [`AccountsError::Distrusted`], [`AccountsError::RateExceeded`], [`AccountsError::NoSuchAccount`].
     pub async fn enter(&self, owner: &Owner, effect: Effect) -> Result<(), AccountsError> {
         if self.entered().owners.iter().any(|(controls, _)| controls.owner == *owner) {
             return Ok(());
@@ -118,6 +118,12 @@ impl Admission {
         let held = view.holds.iter().find(|hold| hold.is_active(now_ms) && hold.forbids(effect));
         if let Some(hold) = held {
             return Err(AccountsError::Held { kind: hold.kind, scope: hold.scope });
+        }
+        let minimum = self.accounts.config().abuse.upload_minimum;
+        if let Some(reputation) = view.reputation.filter(|reputation| *reputation < minimum)
+            && effect == Effect::Write
+        {
+            return Err(AccountsError::Distrusted { reputation, minimum });
         }
         let permit = if view.operations.is_some() || view.requests.is_some() {
             Box::pin(wait_for_turn(&controls, &view, self.accounts.config().queue_time)).await?

@@ -17,6 +17,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use tokio::sync::Semaphore;
 
+use crate::conduct;
 use crate::hold::{self, Hold};
 use crate::meter::Meter;
 use crate::owner::{Month, Owner};
@@ -24,7 +25,7 @@ use crate::pacer::Pacer;
 use crate::quota;
 use crate::subscription::limits_of;
 use crate::warning::Warning;
-use crate::{Accounts, AccountsError, Clock, Dimension, Direction, Limit, LimitSet};
+use crate::{Accounts, AccountsError, Clock, Dimension, Direction, Limit, LimitSet, Reputation};
 
 /// How long loaded limits and holds count.
 const FRESH_FOR: Duration = Duration::from_secs(5);
@@ -68,6 +69,7 @@ struct State {
     used_at: Duration,
     limits: LimitSet,
     holds: Arc<[Hold]>,
+    reputation: Option<Reputation>,
     warnings: Arc<[Warning]>,
     /// How many gateways share the rates, and when this one last said that it is one of them.
     gateways: u64,
@@ -82,6 +84,8 @@ struct State {
 pub(crate) struct View {
     pub(crate) limits: LimitSet,
     pub(crate) holds: Arc<[Hold]>,
+    /// That of an account.
+    pub(crate) reputation: Option<Reputation>,
     /// What clients should be told.
     pub(crate) warnings: Arc<[Warning]>,
     pub(crate) requests: Option<(Limit, Arc<Limiter>)>,
@@ -155,18 +159,22 @@ impl Controls {
 
     async fn load(&self, accounts: &Accounts) -> Result<Arc<View>, AccountsError> {
         let (owner, month) = (self.owner.clone(), Month::of(accounts.now_ms()));
-        let (limits, holds, warnings) = accounts
+        let now_ms = accounts.now_ms();
+        let (limits, holds, reputation, warnings) = accounts
             .db()
             .read::<_, AccountsError, _>(move |tx| {
                 let owner = owner.clone();
                 Box::pin(async move {
                     let limits = limits_of(tx, &owner).await?;
-                    let holds = match &owner {
-                        Owner::Account(account) => hold::unlifted(tx, *account).await?,
-                        Owner::Bucket(_) | Owner::Key(_) => Vec::new(),
+                    let (holds, reputation) = match &owner {
+                        Owner::Account(account) => (
+                            hold::unlifted(tx, *account).await?,
+                            Some(conduct::reputation_of(tx, *account, now_ms).await?),
+                        ),
+                        Owner::Bucket(_) | Owner::Key(_) => (Vec::new(), None),
                     };
                     let warnings = quota::warnings_of(tx, &owner, month, &limits).await?;
-                    Ok((limits, holds, warnings))
+                    Ok((limits, holds, reputation, warnings))
                 })
             })
             .await?;
@@ -184,6 +192,7 @@ impl Controls {
         let mut state = self.state();
         state.limits = limits;
         state.holds = holds.into();
+        state.reputation = reputation;
         state.warnings = warnings.into();
         state.gateways = gateways.unwrap_or(1).max(1);
         state.loaded_at = Some(now);
@@ -226,6 +235,7 @@ impl State {
         View {
             limits: self.limits,
             holds: Arc::clone(&self.holds),
+            reputation: self.reputation,
             warnings: Arc::clone(&self.warnings),
             requests: self.requests.as_ref().map(|(limit, _, limiter)| (*limit, Arc::clone(limiter))),
             operations: self.operations.as_ref().map(|(limit, _, permits)| (*limit, Arc::clone(permits))),

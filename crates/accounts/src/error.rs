@@ -8,7 +8,7 @@ use datamesh_db::DbError;
 use datamesh_policy::PolicyError;
 use datamesh_types::AccountId;
 
-use crate::{Dimension, HoldKind, HoldScope, InvoiceStatus, KekId, Owner};
+use crate::{Dimension, HoldKind, HoldScope, InvoiceStatus, KekId, Owner, Reputation};
 
 /// Why an account, a key or a reservation could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +138,26 @@ pub enum AccountsError {
     NoSuchHold {
         /// The id.
         id: String,
+    },
+    /// Not a case of abuse, or not one that could be.
+    #[error("case: {reason}")]
+    InvalidCase {
+        /// What is wrong.
+        reason: String,
+    },
+    /// No such case.
+    #[error("there is no case {id}")]
+    NoSuchCase {
+        /// The id.
+        id: String,
+    },
+    /// The account is trusted too little.
+    #[error("the account's reputation is {reputation} basis points: uploading needs {minimum}")]
+    Distrusted {
+        /// What it is.
+        reputation: Reputation,
+        /// What it must be.
+        minimum: Reputation,
     },
     /// The account may not do this for the time being.
     #[error("the account is on hold ({kind}): {scope} access is suspended")]

@@ -16,6 +16,7 @@ mod audit;
 mod billing;
 mod cache;
 mod clock;
+mod conduct;
 mod controls;
 mod dimension;
 mod error;
@@ -60,6 +61,7 @@ pub use billing::{
     PriceVersion, Refund, SandboxPayments, Settlement, StoredInvoice, SubscriptionState,
 };
 pub use clock::{Clock, SystemClock};
+pub use conduct::{AbuseCase, AbuseKind, AbuseSettings, AbuseStatus, Conduct, Reputation};
 pub use dimension::Dimension;
 pub use error::AccountsError;
 pub use hold::{Effect, Hold, HoldKind, HoldScope, NewHold};

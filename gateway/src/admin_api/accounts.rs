@@ -13,6 +13,7 @@ use datamesh_types::TimeSpan;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::abuse::describe_conduct;
 use super::error::parse;
 use super::guard::Acting;
 use super::preview::changes as changes_of;
@@ -39,6 +40,7 @@ impl From<AccountsError> for ApiError {
             | AccountsError::NoSuchInvoice { .. }
             | AccountsError::NoSuchIntent { .. }
             | AccountsError::UnknownProvider { .. }
+            | AccountsError::NoSuchCase { .. }
             | AccountsError::NoSuchHold { .. } => Self::NotFound { message },
             AccountsError::UnprovenNotice { .. } => Self::Unproven { message },
             AccountsError::InvalidEmail { .. }
@@ -47,6 +49,7 @@ impl From<AccountsError> for ApiError {
             | AccountsError::UnknownDimension { .. }
             | AccountsError::InvalidLimit { .. }
             | AccountsError::InvalidHold { .. }
+            | AccountsError::InvalidCase { .. }
             | AccountsError::InvalidPeriod { .. }
             | AccountsError::InvalidPayment { .. }
             | AccountsError::Billing(_)
@@ -96,6 +99,17 @@ pub(super) async fn list_users(State(state): State<AdminState>) -> Result<Json<V
         users.extend(page.iter().map(|user| describe(user, usage_of(user.id))));
     }
     Ok(Json(json!({ "users": users })))
+}
+
+/// An account with what it uses and how it behaves.
+pub(super) async fn show_user(
+    State(state): State<AdminState>,
+    Path(user): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let user = find(&state.accounts, &user).await?;
+    let usage = state.accounts.usage(user.id).await?;
+    let conduct = state.accounts.conduct(user.id).await?;
+    Ok(Json(merge(describe(&user, Some(&usage)), describe_conduct(&conduct))))
 }
 
 #[derive(Deserialize)]

@@ -4,6 +4,7 @@
 //! says nothing about what exists. Answers and errors are JSON; errors carry no internals, these are logged. Every change
 //! and every denial is in the audit log.
 
+mod abuse;
 mod accounts;
 mod audit;
 mod billing;

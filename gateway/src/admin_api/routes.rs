@@ -6,8 +6,8 @@ use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::{
-    AdminState, accounts, audit, billing, cluster, encryption, holds, limits, maintenance, privacy, sandbox,
-    service_level, usage, verification,
+    AdminState, abuse, accounts, audit, billing, cluster, encryption, holds, limits, maintenance, privacy,
+    sandbox, service_level, usage, verification,
 };
 
 /// What a route does.
@@ -84,6 +84,7 @@ fn of_accounts() -> Vec<Route> {
     vec![
         route(GET, "/v1/users", "user.list", READ, accounts::list_users),
         route(POST, "/v1/users", "user.create", CHANGE, accounts::create_user),
+        route(GET, "/v1/users/{user}", "user.show", READ, accounts::show_user),
         route(PUT, "/v1/users/{user}/limits", "user.limits", PREVIEWED, accounts::set_limits),
         route(PUT, "/v1/users/{user}/plan", "user.plan", PREVIEWED, limits::subscribe),
         route(GET, "/v1/users/{user}/quota", "quota.show", READ, limits::show_account),
@@ -126,6 +127,9 @@ fn of_accounts() -> Vec<Route> {
 /// What people may ask for, and how they behave.
 fn of_people() -> Vec<Route> {
     vec![
+        route(POST, "/v1/users/{user}/abuse", "abuse.report", PREVIEWED, abuse::report),
+        route(POST, "/v1/abuse-cases/{case}/decision", "abuse.decide", PREVIEWED, abuse::decide),
+        route(GET, "/v1/abuse-cases", "abuse.list", READ, abuse::list),
         route(POST, "/v1/users/{user}/privacy/export", "privacy.export", DISCLOSURE, privacy::export),
         route(POST, "/v1/users/{user}/privacy/erasure", "privacy.erase", PREVIEWED, privacy::erase),
         route(DELETE, "/v1/users/{user}/privacy/erasure", "privacy.withdraw", PREVIEWED, privacy::withdraw),

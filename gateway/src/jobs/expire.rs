@@ -1,5 +1,5 @@
 //! Expiry: uploads that nobody completed, completed ones that need no longer be remembered, reservations whose
-//! gateway died, answers to requests that are no longer repeated.
+//! gateway died, answers to requests that are no longer repeated, cases of abuse that held an account.
 
 use super::{JobError, Jobs, now_ms};
 
@@ -31,6 +31,10 @@ impl Jobs {
             tracing::info!(expired, "expired uploads");
         }
         self.inner.accounts.expire_reservations().await?;
+        let lifted = self.inner.accounts.review_abuse().await?;
+        if lifted > 0 {
+            tracing::info!(lifted, "lifted holds of accounts whose cases of abuse have expired");
+        }
         self.inner.accounts.forget_answers().await?;
         Ok(())
     }

@@ -213,7 +213,9 @@ pub(super) fn accounts(error: AccountsError) -> S3Error {
         AccountsError::RateExceeded { retry_after, .. } => {
             slow_down(retry_after.as_secs() + 1, error.to_string())
         }
-        AccountsError::Held { .. } => S3Error::with_message(S3ErrorCode::AccessDenied, error.to_string()),
+        AccountsError::Held { .. } | AccountsError::Distrusted { .. } => {
+            S3Error::with_message(S3ErrorCode::AccessDenied, error.to_string())
+        }
         AccountsError::Db(error) => db(error),
         AccountsError::InvalidToken => {
             s3_error!(InvalidToken, "The provided token is malformed or otherwise invalid.")
@@ -249,6 +251,8 @@ pub(super) fn accounts(error: AccountsError) -> S3Error {
         | AccountsError::UnknownProvider { .. }
         | AccountsError::NoSuchIntent { .. }
         | AccountsError::NoSuchHold { .. }
+        | AccountsError::InvalidCase { .. }
+        | AccountsError::NoSuchCase { .. }
         | AccountsError::NoSuchAccount { .. }
         | AccountsError::InvalidAccessKeyId
         | AccountsError::InvalidSecret

@@ -46,7 +46,7 @@ impl LoginKeys {
         }
     }
 
-    pub fn token_mac(&self, purpose: Purpose, id: &[u8]) -> [u8; 32] {
+    pub(super) fn token_mac(&self, purpose: Purpose, id: &[u8]) -> [u8; 32] {
         match purpose {
             Purpose::Register => mac(&self.registrations, id),
             Purpose::Password => mac(&self.passwords, id),

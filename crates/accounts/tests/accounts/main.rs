@@ -15,8 +15,11 @@ use datamesh_testkit::for_each_engine;
 use datamesh_types::AccountId;
 use tempfile::TempDir;
 
+mod abuse;
 mod admissions;
 mod audit;
+mod dossiers;
+mod erasures;
 mod identity;
 mod invoices;
 mod keys;

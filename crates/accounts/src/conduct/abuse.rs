@@ -1,0 +1,413 @@
+//! Cases of abuse: reported, decided, appealed by deciding again, and over after a while.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use datamesh_db::{Row, Tx, Value};
+use datamesh_types::AccountId;
+use serde::Serialize;
+
+use super::Reputation;
+use crate::hold::lock_holds;
+use crate::owner::Owner;
+use crate::{Accounts, AccountsError, HoldKind, HoldScope};
+
+const EVIDENCE_LEN_MAX: usize = 4_096;
+
+/// What abuse leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AbuseSettings {
+    /// By how many basis points an upheld case lowers the reputation.
+    pub penalty: u16,
+    /// How long an upheld case counts.
+    pub lifetime: Duration,
+    /// From how many cases on that count an account may not write.
+    pub cases_held: u64,
+    /// Below this reputation nobody may upload.
+    pub upload_minimum: Reputation,
+}
+
+impl Default for AbuseSettings {
+    fn default() -> Self {
+        Self {
+            penalty: 1_000,
+            lifetime: Duration::from_hours(365 * 24),
+            cases_held: 5,
+            upload_minimum: Reputation::new(1_000),
+        }
+    }
+}
+
+macro_rules! named {
+    ($(#[$doc:meta])* $type:ident, $expected:literal { $($(#[$each:meta])* $variant:ident = $name:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum $type {
+            $($(#[$each])* $variant,)*
+        }
+
+        impl $type {
+            /// Its name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = AccountsError;
+
+            fn from_str(name: &str) -> Result<Self, AccountsError> {
+                match name {
+                    $($name => Ok(Self::$variant),)*
+                    _ => Err(AccountsError::InvalidCase {
+                        reason: format!(concat!("{:?} is not one of ", $expected), name),
+                    }),
+                }
+            }
+        }
+    };
+}
+
+named! {
+    /// What kind of abuse.
+    AbuseKind, "spam, malware, phishing, copyright, attack and other" {
+        /// Unwanted mail or pages.
+        Spam = "spam",
+        /// Programs that do harm.
+        Malware = "malware",
+        /// Pages that steal secrets.
+        Phishing = "phishing",
+        /// Works of others.
+        Copyright = "copyright",
+        /// On the service or on others.
+        Attack = "attack",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+named! {
+    /// The state of a case.
+    AbuseStatus, "open, upheld and rejected" {
+        /// Nobody has decided.
+        Open = "open",
+        /// It was abuse.
+        Upheld = "upheld",
+        /// It was none.
+        Rejected = "rejected",
+    }
+}
+
+/// A case of abuse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AbuseCase {
+    /// Its id.
+    pub id: String,
+    /// Who is said to have done it.
+    pub account: AccountId,
+    /// Of what kind.
+    pub kind: AbuseKind,
+    /// What was decided.
+    pub status: AbuseStatus,
+    /// What was reported.
+    pub evidence: String,
+    /// By how many basis points it lowers the reputation, while it is upheld.
+    pub penalty: u64,
+    /// When it was reported, milliseconds since 1970.
+    pub opened_at_ms: u64,
+    /// When it was last decided.
+    pub decided_at_ms: Option<u64>,
+    /// Until when it counts.
+    pub expires_at_ms: Option<u64>,
+}
+
+impl AbuseCase {
+    /// Whether it counts at this moment.
+    pub fn counts(&self, now_ms: u64) -> bool {
+        self.status == AbuseStatus::Upheld && self.expires_at_ms.is_some_and(|expires| expires > now_ms)
+    }
+}
+
+/// How an account behaves, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conduct {
+    /// How much it is trusted.
+    pub reputation: Reputation,
+    /// Cases that nobody has decided.
+    pub open: u64,
+    /// Cases that were upheld and have not expired.
+    pub counting: u64,
+    /// All cases that there ever were.
+    pub cases: u64,
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, account, kind, status, evidence, penalty, opened_at_ms, decided_at_ms, expires_at_ms
+             FROM abuse_case ",
+            $rest
+        )
+    };
+}
+
+fn from_row(row: &Row) -> Result<AbuseCase, AccountsError> {
+    Ok(AbuseCase {
+        id: row.text(0)?.to_owned(),
+        account: AccountId(row.bytes(1)?),
+        kind: row.text(2)?.parse()?,
+        status: row.text(3)?.parse()?,
+        evidence: row.text(4)?.to_owned(),
+        penalty: row.uint(5)?,
+        opened_at_ms: row.uint(6)?,
+        decided_at_ms: row.opt_int(7)?.map(i64::cast_unsigned),
+        expires_at_ms: row.opt_int(8)?.map(i64::cast_unsigned),
+    })
+}
+
+async fn cases_of(tx: &mut Tx, account: AccountId) -> Result<Vec<AbuseCase>, AccountsError> {
+    const OF: &str = select!("WHERE account = $1 ORDER BY opened_at_ms, id");
+    tx.query(OF, &[account.into()]).await?.iter().map(from_row).collect()
+}
+
+fn reputation(cases: &[AbuseCase], now_ms: u64) -> Reputation {
+    let counting = cases.iter().filter(|case| case.counts(now_ms));
+    Reputation::under(counting.map(|case| {
+        let since_ms = case.decided_at_ms.unwrap_or(case.opened_at_ms);
+        (case.penalty, now_ms.saturating_sub(since_ms))
+    }))
+}
+
+/// How much an account is trusted now.
+pub(crate) async fn reputation_of(
+    tx: &mut Tx,
+    account: AccountId,
+    now_ms: u64,
+) -> Result<Reputation, AccountsError> {
+    Ok(reputation(&cases_of(tx, account).await?, now_ms))
+}
+
+impl Accounts {
+    /// Opens a case. It counts for nothing before it is decided.
+    ///
+    /// # Errors
+    /// [`AccountsError::NoSuchAccount`]; [`AccountsError::InvalidCase`] for evidence that is missing or too long.
+    pub async fn report_abuse(
+        &self,
+        account: AccountId,
+        kind: AbuseKind,
+        evidence: &str,
+    ) -> Result<AbuseCase, AccountsError> {
+        const OPEN: &str = "INSERT INTO abuse_case (id, account, kind, status, evidence, opened_at_ms)
+            SELECT $1, id, $3, 'open', $4, $5 FROM account WHERE id = $2";
+        if !(1..=EVIDENCE_LEN_MAX).contains(&evidence.len()) {
+            let reason = format!("evidence: expected 1 to {EVIDENCE_LEN_MAX} bytes");
+            return Err(AccountsError::InvalidCase { reason });
+        }
+        let mut id = [0; 8];
+        rand::fill(&mut id).map_err(|_| AccountsError::Random)?;
+        let case = AbuseCase {
+            id: hex::encode(id),
+            account,
+            kind,
+            status: AbuseStatus::Open,
+            evidence: evidence.to_owned(),
+            penalty: 0,
+            opened_at_ms: self.now_ms(),
+            decided_at_ms: None,
+            expires_at_ms: None,
+        };
+        let params = [
+            Value::from(&case.id),
+            account.into(),
+            kind.name().into(),
+            evidence.into(),
+            case.opened_at_ms.into(),
+        ];
+        self.write(move |tx| {
+            let params = params.clone();
+            Box::pin(async move {
+                match tx.execute(OPEN, &params).await? {
+                    0 => Err(AccountsError::NoSuchAccount { account }),
+                    _ => Ok(()),
+                }
+            })
+        })
+        .await?;
+        Ok(case)
+    }
+
+    /// Decides a case, also one that was decided otherwise before. Places or lifts the hold that many cases bring.
+    ///
+    /// # Errors
+    /// [`AccountsError::NoSuchCase`].
+    pub async fn decide_abuse(
+        &self,
+        case: &str,
+        is_upheld: bool,
+    ) -> Result<(AbuseCase, Conduct), AccountsError> {
+        let (id, settings, now_ms) = (case.to_owned(), self.config().abuse, self.now_ms());
+        let decided = self
+            .write::<_, AccountsError, _>(move |tx| {
+                let id = id.clone();
+                Box::pin(async move { decide(tx, id, is_upheld, settings, now_ms).await })
+            })
+            .await?;
+        self.limits_changed(&Owner::Account(decided.0.account));
+        Ok(decided)
+    }
+
+    /// Lifts holds of accounts whose cases no longer count for one; how many.
+    pub async fn review_abuse(&self) -> Result<u64, AccountsError> {
+        const HELD: &str = "SELECT DISTINCT account FROM hold
+            WHERE kind = 'abuse' AND automatic = 1 AND lifted_at_ms IS NULL ORDER BY account";
+        let rows = self
+            .db()
+            .scan::<_, AccountsError, _>(|tx| Box::pin(async move { Ok(tx.query(HELD, &[]).await?) }))
+            .await?;
+        let mut lifted = 0;
+        for row in rows {
+            let account = AccountId(row.bytes(0)?);
+            let (settings, now_ms) = (self.config().abuse, self.now_ms());
+            let held = self
+                .db()
+                .write::<_, AccountsError, _>(move |tx| {
+                    Box::pin(async move {
+                        lock_holds(tx, account).await?;
+                        let cases = cases_of(tx, account).await?;
+                        settle(tx, account, &cases, settings, now_ms).await
+                    })
+                })
+                .await?;
+            lifted += u64::from(!held);
+            self.limits_changed(&Owner::Account(account));
+        }
+        Ok(lifted)
+    }
+
+    /// Up to `limit` cases, of one account or of all, newest first.
+    pub async fn abuse_cases(
+        &self,
+        account: Option<AccountId>,
+        limit: usize,
+    ) -> Result<Vec<AbuseCase>, AccountsError> {
+        const ALL: &str = select!("ORDER BY opened_at_ms DESC, id LIMIT $1");
+        const OF: &str = select!("WHERE account = $2 ORDER BY opened_at_ms DESC, id LIMIT $1");
+        let (sql, params): (_, Vec<Value>) = match account {
+            None => (ALL, vec![limit.into()]),
+            Some(account) => (OF, vec![limit.into(), account.into()]),
+        };
+        let rows = self
+            .db()
+            .scan::<_, AccountsError, _>(move |tx| {
+                let params = params.clone();
+                Box::pin(async move { Ok(tx.query(sql, &params).await?) })
+            })
+            .await?;
+        rows.iter().map(from_row).collect()
+    }
+
+    /// A case.
+    ///
+    /// # Errors
+    /// [`AccountsError::NoSuchCase`].
+    pub async fn abuse_case(&self, id: &str) -> Result<AbuseCase, AccountsError> {
+        const ONE: &str = select!("WHERE id = $1");
+        let params = [Value::from(id)];
+        let row = self
+            .db()
+            .read::<_, AccountsError, _>(move |tx| {
+                let params = params.clone();
+                Box::pin(async move { Ok(tx.query_opt(ONE, &params).await?) })
+            })
+            .await?;
+        from_row(&row.ok_or_else(|| AccountsError::NoSuchCase { id: id.to_owned() })?)
+    }
+
+    /// How an account behaves.
+    pub async fn conduct(&self, account: AccountId) -> Result<Conduct, AccountsError> {
+        let now_ms = self.now_ms();
+        let cases = self
+            .db()
+            .scan::<_, AccountsError, _>(move |tx| Box::pin(async move { cases_of(tx, account).await }))
+            .await?;
+        Ok(conduct(&cases, now_ms))
+    }
+}
+
+fn conduct(cases: &[AbuseCase], now_ms: u64) -> Conduct {
+    let count = |is: fn(&AbuseCase, u64) -> bool| cases.iter().filter(|case| is(case, now_ms)).count() as u64;
+    Conduct {
+        reputation: reputation(cases, now_ms),
+        open: count(|case, _| case.status == AbuseStatus::Open),
+        counting: count(AbuseCase::counts),
+        cases: cases.len() as u64,
+    }
+}
+
+async fn decide(
+    tx: &mut Tx,
+    id: String,
+    is_upheld: bool,
+    settings: AbuseSettings,
+    now_ms: u64,
+) -> Result<(AbuseCase, Conduct), AccountsError> {
+    const ACCOUNT: &str = "SELECT account FROM abuse_case WHERE id = $1";
+    // Saying the same again neither renews a case nor makes it weigh anew.
+    const DECIDE: &str =
+        "UPDATE abuse_case SET status = $2, penalty = $3, decided_at_ms = $4, expires_at_ms = $5
+        WHERE id = $1 AND status <> $2";
+    let row = tx.query_opt(ACCOUNT, &[(&id).into()]).await?;
+    let account = AccountId(row.ok_or_else(|| AccountsError::NoSuchCase { id: id.clone() })?.bytes(0)?);
+    lock_holds(tx, account).await?;
+    let lifetime_ms = settings.lifetime.as_millis() as u64;
+    let (status, penalty, expires_at_ms) = match is_upheld {
+        true => (AbuseStatus::Upheld, settings.penalty, Some(now_ms.saturating_add(lifetime_ms))),
+        false => (AbuseStatus::Rejected, 0, None),
+    };
+    let params = [(&id).into(), status.name().into(), penalty.into(), now_ms.into(), expires_at_ms.into()];
+    tx.execute(DECIDE, &params).await?;
+    let cases = cases_of(tx, account).await?;
+    settle(tx, account, &cases, settings, now_ms).await?;
+    let conduct = conduct(&cases, now_ms);
+    let decided = cases.into_iter().find(|case| case.id == id);
+    Ok((decided.ok_or(AccountsError::NoSuchCase { id })?, conduct))
+}
+
+/// Places the hold that many cases bring, or lifts it; whether it is there now.
+async fn settle(
+    tx: &mut Tx,
+    account: AccountId,
+    cases: &[AbuseCase],
+    settings: AbuseSettings,
+    now_ms: u64,
+) -> Result<bool, AccountsError> {
+    const HELD: &str = "SELECT id FROM hold
+        WHERE account = $1 AND kind = 'abuse' AND automatic = 1 AND lifted_at_ms IS NULL";
+    const PLACE: &str = "INSERT INTO hold (id, account, kind, scope, reason, created_at_ms, automatic)
+        VALUES ($1, $2, $3, $4, 'cases of abuse', $5, 1)";
+    const LIFT: &str = "UPDATE hold SET lifted_at_ms = $2
+        WHERE account = $1 AND kind = 'abuse' AND automatic = 1 AND lifted_at_ms IS NULL";
+    let is_held = tx.query_opt(HELD, &[account.into()]).await?.is_some();
+    let counting = cases.iter().filter(|case| case.counts(now_ms)).count() as u64;
+    let shall_be_held = counting >= settings.cases_held;
+    if shall_be_held && !is_held {
+        let mut id = [0; 8];
+        rand::fill(&mut id).map_err(|_| AccountsError::Random)?;
+        let (kind, scope) = (HoldKind::Abuse.name().into(), HoldScope::Write.name().into());
+        tx.execute(PLACE, &[hex::encode(id).into(), account.into(), kind, scope, now_ms.into()]).await?;
+    }
+    if is_held && !shall_be_held {
+        tx.execute(LIFT, &[account.into(), now_ms.into()]).await?;
+    }
+    Ok(shall_be_held)
+}
