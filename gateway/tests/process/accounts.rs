@@ -4,10 +4,10 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
 
-const PASSWORD: &str = "correct horse battery";
+pub const PASSWORD: &str = "correct horse battery";
 
 /// A mail server that takes everything: each letter's recipient and text.
-fn mail_server() -> (u16, Receiver<(String, String)>) {
+pub fn mail_server() -> (u16, Receiver<(String, String)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (sender, receiver) = channel();
@@ -51,19 +51,19 @@ fn take_letters(mut stream: TcpStream, mut take: impl FnMut((String, String)) ->
 }
 
 /// The token in a letter: the one line that could be one.
-fn token(letter: &str) -> Option<String> {
+pub fn token(letter: &str) -> Option<String> {
     let is_token = |line: &&str| {
         line.len() == 64 && line.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     };
     letter.lines().find(is_token).map(str::to_owned)
 }
 
-fn bearer(token: &str) -> String {
+pub fn bearer(token: &str) -> String {
     format!("authorization: Bearer {token}\r\n")
 }
 
 /// The listener for people.
-struct People(String);
+pub struct People(String);
 
 impl People {
     fn of(gateway: &Gateway) -> Self {
@@ -71,11 +71,24 @@ impl People {
         Self(line.expect("the gateway says where").to_owned())
     }
 
-    fn send(&self, method: &str, path: &str, headers: &str, body: &Value) -> (u16, Value) {
+    pub fn send(&self, method: &str, path: &str, headers: &str, body: &Value) -> (u16, Value) {
         let (status, answer) =
             http(&self.0, method, &format!("/account/v1/{path}"), headers, &body.to_string());
         let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         (status, serde_json::from_str(body).unwrap_or_default())
+    }
+
+    /// The bytes of an answer.
+    pub fn download(&self, path: &str, headers: &str) -> Vec<u8> {
+        let mut stream = TcpStream::connect(&self.0).unwrap();
+        // Of version 1.0, so that the body ends with the connection.
+        let request = format!("GET /account/v1/{path} HTTP/1.0\r\nhost: x\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert!(answer[9..12] == *b"200", "{}", String::from_utf8_lossy(&answer));
+        let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+        answer.split_off(end + 4)
     }
 
     fn register(&self, email: &str, plan: &str) -> (u16, Value) {
@@ -87,17 +100,17 @@ impl People {
         self.send("POST", "sessions", "", &json!({ "user": user, "password": password }))
     }
 
-    fn session(&self, user: &str) -> String {
+    pub fn session(&self, user: &str) -> String {
         let (status, login) = self.login(user, PASSWORD);
         assert_eq!(status, 201, "{login}");
         bearer(login["token"].as_str().unwrap())
     }
 }
 
-const MANY: &str =
+pub const MANY: &str =
     "requests_per_hour = 100000\nrequests_burst = 10000\nlogins_per_hour = 10000\nlogins_burst = 1000\n";
 
-fn with_people(data_dir: &Path, registration: &str, mail: &str) -> (Gateway, People) {
+pub fn with_people(data_dir: &Path, registration: &str, mail: &str) -> (Gateway, People) {
     let sections = format!("[registration]\nlisten = \"127.0.0.1:0\"\n{registration}\n[mail]\n{mail}");
     let gateway = Gateway::on_one_disk(data_dir, &sections);
     let people = People::of(&gateway);

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 mod accounts;
 mod audit;
 mod billing;
+mod privacy;
 
 const GATEWAY: &str = env!("CARGO_BIN_EXE_datamesh-gateway");
 
