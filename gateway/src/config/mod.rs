@@ -3,6 +3,7 @@
 //! Every default is in these files or, for `[cluster]`, in [`ClusterConfig::default`]. Secrets are in files of their
 //! own. A relative path is relative to the working directory.
 
+mod accounts;
 mod admin;
 mod backends;
 mod jobs;
@@ -12,7 +13,6 @@ mod registration;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use datamesh_accounts::AbuseSettings;
 use datamesh_cluster::ClusterConfig;
 use datamesh_node::config::{Invalid, LogSection, MeshSection};
 use datamesh_types::{ByteSize, GIB, KIB, MIB, TimeSpan};
@@ -22,6 +22,7 @@ use crate::events::Network;
 use crate::http::HttpConfig;
 use crate::ingest::IngestConfig;
 
+pub use accounts::AccountsSection;
 pub use admin::{AdminSection, TokenSection};
 pub use backends::{BackendSection, StorageSection};
 pub use jobs::JobsSection;
@@ -184,42 +185,6 @@ pub struct KeysSection {
     /// The file of the key encryption key, created with mode 0600 when absent. Whoever loses it loses all data.
     /// Default: `kek` in `data_dir`.
     pub kek_file: Option<PathBuf>,
-}
-
-/// `[accounts]`: plans and limits.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AccountsSection {
-    /// A file with plans, applied at each start: a plan that says something new gets a new version. Default: none,
-    /// beside those that ship.
-    pub plans_file: Option<PathBuf>,
-    /// How long a request waits for its turn when its owner is over a rate, before it is refused. Default: 5s.
-    pub queue_time: TimeSpan,
-    /// By how many basis points of 10,000 an upheld case of abuse lowers a reputation; a new one is 5,000, and below
-    /// 1,000 nobody may upload. Default: 1000.
-    pub abuse_penalty: u16,
-    /// How long an upheld case of abuse counts. Default: 365d.
-    pub abuse_lifetime: TimeSpan,
-}
-
-impl Default for AccountsSection {
-    fn default() -> Self {
-        let abuse = AbuseSettings::default();
-        Self {
-            plans_file: None,
-            queue_time: TimeSpan::seconds(5),
-            abuse_penalty: abuse.penalty,
-            abuse_lifetime: TimeSpan::seconds(abuse.lifetime.as_secs()),
-        }
-    }
-}
-
-impl AccountsSection {
-    /// What abuse leads to.
-    pub fn abuse(&self) -> AbuseSettings {
-        let (penalty, lifetime) = (self.abuse_penalty, self.abuse_lifetime.duration());
-        AbuseSettings { penalty, lifetime, ..AbuseSettings::default() }
-    }
 }
 
 /// `[ingest]`: writing objects.

@@ -1,15 +1,13 @@
-//! Cases of abuse: reported, decided, appealed by deciding again, and over after a while.
+//! Cases of abuse are reported, decided, appealed by deciding again, and over after a while.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use datamesh_db::{Row, Tx, Value};
+use datamesh_db::{Tx, Value};
 use datamesh_types::AccountId;
-use serde::Serialize;
 
-use super::Reputation;
+use super::case::{cases_of, from_row, select};
+use super::{AbuseCase, AbuseKind, AbuseStatus, Reputation};
 use crate::hold::lock_holds;
 use crate::owner::Owner;
 use crate::{Accounts, AccountsError, HoldKind, HoldScope};
@@ -40,103 +38,6 @@ impl Default for AbuseSettings {
     }
 }
 
-macro_rules! named {
-    ($(#[$doc:meta])* $type:ident, $expected:literal { $($(#[$each:meta])* $variant:ident = $name:literal),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-        #[serde(rename_all = "lowercase")]
-        pub enum $type {
-            $($(#[$each])* $variant,)*
-        }
-
-        impl $type {
-            /// Its name.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.name())
-            }
-        }
-
-        impl FromStr for $type {
-            type Err = AccountsError;
-
-            fn from_str(name: &str) -> Result<Self, AccountsError> {
-                match name {
-                    $($name => Ok(Self::$variant),)*
-                    _ => Err(AccountsError::InvalidCase {
-                        reason: format!(concat!("{:?} is not one of ", $expected), name),
-                    }),
-                }
-            }
-        }
-    };
-}
-
-named! {
-    /// What kind of abuse.
-    AbuseKind, "spam, malware, phishing, copyright, attack and other" {
-        /// Unwanted mail or pages.
-        Spam = "spam",
-        /// Programs that do harm.
-        Malware = "malware",
-        /// Pages that steal secrets.
-        Phishing = "phishing",
-        /// Works of others.
-        Copyright = "copyright",
-        /// On the service or on others.
-        Attack = "attack",
-        /// Anything else.
-        Other = "other",
-    }
-}
-
-named! {
-    /// The state of a case.
-    AbuseStatus, "open, upheld and rejected" {
-        /// Nobody has decided.
-        Open = "open",
-        /// It was abuse.
-        Upheld = "upheld",
-        /// It was none.
-        Rejected = "rejected",
-    }
-}
-
-/// A case of abuse.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AbuseCase {
-    /// Its id.
-    pub id: String,
-    /// Who is said to have done it.
-    pub account: AccountId,
-    /// Of what kind.
-    pub kind: AbuseKind,
-    /// What was decided.
-    pub status: AbuseStatus,
-    /// What was reported.
-    pub evidence: String,
-    /// By how many basis points it lowers the reputation, while it is upheld.
-    pub penalty: u64,
-    /// When it was reported, milliseconds since 1970.
-    pub opened_at_ms: u64,
-    /// When it was last decided.
-    pub decided_at_ms: Option<u64>,
-    /// Until when it counts.
-    pub expires_at_ms: Option<u64>,
-}
-
-impl AbuseCase {
-    /// Whether it counts at this moment.
-    pub fn counts(&self, now_ms: u64) -> bool {
-        self.status == AbuseStatus::Upheld && self.expires_at_ms.is_some_and(|expires| expires > now_ms)
-    }
-}
-
 /// How an account behaves, in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conduct {
@@ -148,35 +49,6 @@ pub struct Conduct {
     pub counting: u64,
     /// All cases that there ever were.
     pub cases: u64,
-}
-
-macro_rules! select {
-    ($rest:literal) => {
-        concat!(
-            "SELECT id, account, kind, status, evidence, penalty, opened_at_ms, decided_at_ms, expires_at_ms
-             FROM abuse_case ",
-            $rest
-        )
-    };
-}
-
-fn from_row(row: &Row) -> Result<AbuseCase, AccountsError> {
-    Ok(AbuseCase {
-        id: row.text(0)?.to_owned(),
-        account: AccountId(row.bytes(1)?),
-        kind: row.text(2)?.parse()?,
-        status: row.text(3)?.parse()?,
-        evidence: row.text(4)?.to_owned(),
-        penalty: row.uint(5)?,
-        opened_at_ms: row.uint(6)?,
-        decided_at_ms: row.opt_int(7)?.map(i64::cast_unsigned),
-        expires_at_ms: row.opt_int(8)?.map(i64::cast_unsigned),
-    })
-}
-
-async fn cases_of(tx: &mut Tx, account: AccountId) -> Result<Vec<AbuseCase>, AccountsError> {
-    const OF: &str = select!("WHERE account = $1 ORDER BY opened_at_ms, id");
-    tx.query(OF, &[account.into()]).await?.iter().map(from_row).collect()
 }
 
 fn reputation(cases: &[AbuseCase], now_ms: u64) -> Reputation {
@@ -370,9 +242,10 @@ async fn decide(
     let account = AccountId(row.ok_or_else(|| AccountsError::NoSuchCase { id: id.clone() })?.bytes(0)?);
     lock_holds(tx, account).await?;
     let lifetime_ms = settings.lifetime.as_millis() as u64;
-    let (status, penalty, expires_at_ms) = match is_upheld {
-        true => (AbuseStatus::Upheld, settings.penalty, Some(now_ms.saturating_add(lifetime_ms))),
-        false => (AbuseStatus::Rejected, 0, None),
+    let (status, penalty, expires_at_ms) = if is_upheld {
+        (AbuseStatus::Upheld, settings.penalty, Some(now_ms.saturating_add(lifetime_ms)))
+    } else {
+        (AbuseStatus::Rejected, 0, None)
     };
     let params = [(&id).into(), status.name().into(), penalty.into(), now_ms.into(), expires_at_ms.into()];
     tx.execute(DECIDE, &params).await?;

@@ -93,10 +93,8 @@ impl Accounts {
             "SELECT id, password, public_key FROM account WHERE id = $1 AND status <> 'erased'";
         let row = self.one_row(MEANS, vec![account.into()]).await?;
         let text = |challenge: &str| change_text(account, challenge);
-        match self.is_proven(row.as_ref(), proof, text).await? {
-            true => Ok(()),
-            false => Err(IdentityError::BadLogin),
-        }
+        let is_proven = self.is_proven(row.as_ref(), proof, text).await?;
+        is_proven.then_some(()).ok_or(IdentityError::BadLogin)
     }
 
     /// Runs `sql`, which changes the account `$1`, and ends the account's sessions. When it changes nothing, that was
