@@ -133,6 +133,28 @@ pub(crate) async fn begin(
     Ok(plan)
 }
 
+/// Moves an account to a plan.
+///
+/// # Errors
+/// [`AccountsError::NoSuchAccount`].
+pub(crate) async fn move_to(
+    tx: &mut Tx,
+    account: AccountId,
+    plan: &PlanVersion,
+    now_ms: u64,
+) -> Result<(), AccountsError> {
+    const MOVE: &str = "UPDATE subscription SET plan = $2, version = $3, since_ms = $4 WHERE account = $1";
+    const NAME: &str = "UPDATE account SET plan = $2 WHERE id = $1";
+    let params = [account.into(), (&plan.name).into(), plan.version.into(), now_ms.into()];
+    if tx.execute(MOVE, &params).await? == 0 {
+        return Err(AccountsError::NoSuchAccount { account });
+    }
+    tx.execute(NAME, &[account.into(), (&plan.name).into()]).await?;
+    begin_term(tx, account, plan, now_ms).await?;
+    put_in_force(tx, &Owner::Account(account), Month::of(now_ms)).await?;
+    Ok(())
+}
+
 impl Accounts {
     /// Moves an account to a plan's newest version, or to the one that is named. Its own limits stay.
     ///
@@ -144,9 +166,6 @@ impl Accounts {
         plan: &str,
         version: Option<u64>,
     ) -> Result<PlanVersion, AccountsError> {
-        const MOVE: &str =
-            "UPDATE subscription SET plan = $2, version = $3, since_ms = $4 WHERE account = $1";
-        const NAME: &str = "UPDATE account SET plan = $2 WHERE id = $1";
         let (name, now_ms) = (Arc::<str>::from(plan), self.now_ms());
         let plan = self
             .write(move |tx| {
@@ -156,13 +175,7 @@ impl Accounts {
                         Some(version) => plan::one(tx, &name, version).await?,
                         None => plan::newest(tx, &name).await?,
                     };
-                    let params = [account.into(), (&plan.name).into(), plan.version.into(), now_ms.into()];
-                    if tx.execute(MOVE, &params).await? == 0 {
-                        return Err(AccountsError::NoSuchAccount { account });
-                    }
-                    tx.execute(NAME, &[account.into(), (&plan.name).into()]).await?;
-                    begin_term(tx, account, &plan, now_ms).await?;
-                    put_in_force(tx, &Owner::Account(account), Month::of(now_ms)).await?;
+                    move_to(tx, account, &plan, now_ms).await?;
                     Ok(plan)
                 })
             })

@@ -12,7 +12,10 @@ use crate::access_key::secret_name;
 use crate::identity::end_sessions;
 use crate::owner::Owner;
 use crate::user::email_name;
-use crate::{Accounts, AccountsError, Keyring};
+use crate::{Accounts, AccountsError, Keyring, plan, subscription};
+
+/// The plan that an erased account is left on: one that ships, and costs nothing.
+const LAST_PLAN: &str = "free";
 
 /// Lets the transaction go on only while its erasure runs and nothing forbids it.
 async fn check_running(tx: &mut Tx, erasure: &Erasure, now_ms: u64) -> Result<(), ErasureError> {
@@ -112,6 +115,9 @@ impl Accounts {
             let (id, email) = (id.clone(), email.clone());
             Box::pin(async move {
                 forget_person(tx, account, nobody.to_vec(), email).await?;
+                // From now on nothing is owed for it.
+                let plan = plan::newest(tx, LAST_PLAN).await?;
+                subscription::move_to(tx, account, &plan, now_ms).await?;
                 end(tx, &id, now_ms).await
             })
         })

@@ -212,6 +212,7 @@ async fn what_is_left_of_an_erased_account_names_nobody_and_opens_nothing() {
         assert!(matches!(refused, Err(AccountsError::NoSuchAccount { .. })), "{refused:?}");
         let refused = accounts.open_erasure(user.id, u64::MAX >> 1).await;
         assert!(matches!(refused, Err(ErasureError::Erased { .. })), "{refused:?}");
+        assert_eq!(left.plan, "free", "nothing is owed any more");
         assert!(letters(&accounts).await.is_empty(), "the request for a password went with it");
 
         // Its keys are gone; those of others are as they were.
