@@ -173,6 +173,14 @@ const PARTS: &[DossierPart] = &[
     ),
 ];
 
+/// What entries of the audit log name beside accounts: the part and the field with the ids, and what precedes them there.
+const NAMED: [(&str, &str, &str); 4] = [
+    ("access-keys", "access_key_id", "key"),
+    ("holds", "hold_id", "hold"),
+    ("abuse-cases", "case_id", "case"),
+    ("invoices", "invoice_id", "invoice"),
+];
+
 /// Reads what is known about one account.
 #[derive(Debug, Clone)]
 pub struct Dossier {
@@ -221,12 +229,7 @@ impl Dossier {
     /// The entries of the audit log that name the account, one of its keys, holds or cases.
     pub async fn audit_entries(&self) -> Result<Vec<AuditEntry>, AccountsError> {
         let mut names = HashSet::from([format!("user:{}", self.account)]);
-        for (part, field, kind) in [("access-keys", "access_key_id", "key"), ("holds", "hold_id", "hold")] {
-            names.extend(self.all(part, field).await?.iter().map(|id| format!("{kind}:{id}")));
-        }
-        for part in ["abuse-cases", "invoices"] {
-            let (field, kind) =
-                if part == "invoices" { ("invoice_id", "invoice") } else { ("case_id", "case") };
+        for (part, field, kind) in NAMED {
             names.extend(self.all(part, field).await?.iter().map(|id| format!("{kind}:{id}")));
         }
         let (mut found, mut filter) = (Vec::new(), AuditFilter::default());
