@@ -168,7 +168,7 @@ impl Accounts {
     ) -> Result<PlanVersion, AccountsError> {
         let (name, now_ms) = (Arc::<str>::from(plan), self.now_ms());
         let plan = self
-            .write(move |tx| {
+            .write::<_, AccountsError, _>(move |tx| {
                 let name = Arc::clone(&name);
                 Box::pin(async move {
                     let plan = match version {

@@ -7,8 +7,10 @@
 //! - A reputation is what its cases say at a moment: whatever order they were decided in.
 
 mod abuse;
+mod case;
 mod reputation;
 
 pub(crate) use abuse::reputation_of;
-pub use abuse::{AbuseCase, AbuseKind, AbuseSettings, AbuseStatus, Conduct};
+pub use abuse::{AbuseSettings, Conduct};
+pub use case::{AbuseCase, AbuseKind, AbuseStatus};
 pub use reputation::Reputation;
