@@ -10,7 +10,7 @@ impl Jobs {
 
     /// Carries out what is due now: waits for a pass that another gateway runs.
     pub async fn erase_now(&self) -> Result<ErasureReport, JobError> {
-        self.when_leased("erase", self.erase()).await
+        Box::pin(self.when_leased("erase", self.erase())).await
     }
 
     async fn erase(&self) -> Result<ErasureReport, JobError> {

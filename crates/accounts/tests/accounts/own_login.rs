@@ -31,7 +31,7 @@ async fn opens(accounts: &Accounts, user: &str, text: &str) -> bool {
     }
 }
 
-fn is_bad_token<T>(result: Result<T, IdentityError>) -> bool {
+fn is_bad_token<T>(result: &Result<T, IdentityError>) -> bool {
     matches!(result, Err(IdentityError::BadToken))
 }
 
@@ -52,12 +52,12 @@ async fn a_letter_sets_a_password_once_and_not_for_long_and_ends_all_sessions() 
         assert!(opens(&accounts, "a@example.org", ANOTHER).await);
         assert!(!opens(&accounts, "a@example.org", PASSWORD).await);
 
-        assert!(is_bad_token(accounts.reset_password(token.expose(), secret(PASSWORD)).await), "used");
+        assert!(is_bad_token(&accounts.reset_password(token.expose(), secret(PASSWORD)).await), "used");
         let late = forgotten(&accounts, "a@example.org").await;
         fixture.clock.advance(Duration::from_hours(24));
-        assert!(is_bad_token(accounts.reset_password(late.expose(), secret(PASSWORD)).await), "expired");
+        assert!(is_bad_token(&accounts.reset_password(late.expose(), secret(PASSWORD)).await), "expired");
         for nonsense in ["", "nonsense", &late.expose()[1..]] {
-            assert!(is_bad_token(accounts.reset_password(nonsense, secret(PASSWORD)).await), "{nonsense}");
+            assert!(is_bad_token(&accounts.reset_password(nonsense, secret(PASSWORD)).await), "{nonsense}");
         }
         assert!(opens(&accounts, "a@example.org", ANOTHER).await, "nothing of that changed the password");
     })
@@ -74,7 +74,7 @@ async fn of_two_tokens_the_first_that_is_used_makes_the_other_worthless() {
             [forgotten(&accounts, "a@example.org").await, forgotten(&accounts, "a@example.org").await];
         assert_ne!(tokens[0], tokens[1]);
         accounts.reset_password(tokens[1].expose(), secret(ANOTHER)).await.unwrap();
-        assert!(is_bad_token(accounts.reset_password(tokens[0].expose(), secret(PASSWORD)).await));
+        assert!(is_bad_token(&accounts.reset_password(tokens[0].expose(), secret(PASSWORD)).await));
 
         // The same token from many at once is used by one of them.
         let token = Arc::new(forgotten(&accounts, "a@example.org").await);
@@ -136,10 +136,10 @@ async fn a_token_is_good_for_what_its_letter_says_alone() {
         let accounts = fixture.gateway().await;
         register(&accounts, registration("a@example.org", "free")).await;
         let token = forgotten(&accounts, "a@example.org").await;
-        assert!(is_bad_token(accounts.verify_registration(token.expose()).await));
+        assert!(is_bad_token(&accounts.verify_registration(token.expose()).await));
         accounts.register(registration("b@example.org", "free")).await.unwrap();
         let other = letters(&accounts).await.remove(0).into_token().unwrap();
-        assert!(is_bad_token(accounts.reset_password(other.expose(), secret(ANOTHER)).await));
+        assert!(is_bad_token(&accounts.reset_password(other.expose(), secret(ANOTHER)).await));
         accounts.verify_registration(other.expose()).await.unwrap();
         accounts.reset_password(token.expose(), secret(ANOTHER)).await.unwrap();
     })
@@ -159,7 +159,10 @@ async fn an_account_that_is_closing_or_erased_gets_no_token_and_its_old_one_is_w
             fixture.clock.advance(Duration::from_hours(2));
             let token = forgotten(&accounts, "a@example.org").await;
             fixture.execute(sql).await;
-            assert!(is_bad_token(accounts.reset_password(token.expose(), secret(ANOTHER)).await), "{status}");
+            assert!(
+                is_bad_token(&accounts.reset_password(token.expose(), secret(ANOTHER)).await),
+                "{status}"
+            );
             accounts.forget_password("a@example.org").await.unwrap();
             assert_eq!(letters(&accounts).await.remove(0).text, MailText::Nothing, "{status}");
         }
