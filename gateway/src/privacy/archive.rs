@@ -27,7 +27,8 @@ This archive has what DataMesh knows about the account in account.json, as JSON.
 - account, holds, access-keys, sessions, subscription, plan-terms, own-limits, quota, quota-warnings: the account and what
   it may do. Secrets of access keys and passwords are not here: nobody can read them.
 - usage, usage-events: what was stored and moved. Buckets have the numbers of buckets.json.
-- invoices, payments, credit-notes: money, in millionths of a unit.
+- invoices, payments, payment-intents, refunds, credit-notes: money, in millionths of a unit.
+- service-windows: how many requests there were, and how many failed, every five minutes.
 - registrations, verification-cases, abuse-cases, erasures: what was asked and decided.
 - encryption-keys: the names of keys that objects are encrypted with.
 - audit: what administrators did to the account.

@@ -139,6 +139,25 @@ const PARTS: &[DossierPart] = &[
         ["invoice_id" Plain, "provider" Plain, "reference" Plain, "amount_micros" Plain, "at" Time]
     ),
     part!(
+        "payment-intents",
+        "n.id, n.invoice, n.provider, n.amount, n.currency, n.failure, n.created_at_ms FROM payment_intent n
+         JOIN invoice i ON i.id = n.invoice WHERE i.account = $1 ORDER BY n.created_at_ms, n.id",
+        ["intent_id" Plain, "invoice_id" Plain, "provider" Plain, "amount_micros" Plain, "currency" Plain,
+         "failure" Plain, "created" Time]
+    ),
+    part!(
+        "refunds",
+        "r.provider, r.reference, r.payment, r.amount, r.at_ms FROM refund r
+         JOIN payment p ON p.provider = r.provider AND p.reference = r.payment
+         JOIN invoice i ON i.id = p.invoice WHERE i.account = $1 ORDER BY r.at_ms, r.provider, r.reference",
+        ["provider" Plain, "reference" Plain, "payment" Plain, "amount_micros" Plain, "at" Time]
+    ),
+    part!(
+        "service-windows",
+        "start_ms, source, requests, faults FROM sla_window WHERE account = $1 ORDER BY start_ms, source",
+        ["start" Time, "gateway" Bytes, "requests" Plain, "faults" Plain]
+    ),
+    part!(
         "credit-notes",
         "c.id, c.invoice, c.amount, c.reason, c.at_ms FROM credit_note c JOIN invoice i ON i.id = c.invoice
          WHERE i.account = $1 ORDER BY c.at_ms, c.id",
