@@ -77,6 +77,11 @@ async fn of_64_uploads_for_the_last_mebibyte_only_those_that_fit_get_in() {
     .await;
 }
 
+/// Races for each owner on each engine. `DATAMESH_RACE_ROUNDS` asks for more.
+fn race_rounds() -> usize {
+    std::env::var("DATAMESH_RACE_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn at_no_instant_of_many_races_for_the_last_mebibyte_is_a_limit_exceeded() {
     for_each_engine(|db| async move {
@@ -87,7 +92,7 @@ async fn at_no_instant_of_many_races_for_the_last_mebibyte_is_a_limit_exceeded()
         for owner in [Owner::Account(account), Owner::Bucket(BUCKET)] {
             set_limit(&gateways[0], &owner, Dimension::Bytes, LIMIT).await;
             fixture.clock.advance(Duration::from_secs(6));
-            for round in 0..10 {
+            for round in 0..race_rounds() {
                 let most = Arc::new(std::sync::atomic::AtomicU64::new(0));
                 let uploads = (0..64).map(|number: usize| {
                     let (accounts, db, owner) = (gateways[number % 2].clone(), db.clone(), owner.clone());
