@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use aws_lc_rs::rand;
-use datamesh_db::{DbError, Row, Tx};
+use datamesh_db::{CommitHook, DbError, Row, Tx, TxFuture, UsageChange};
 use datamesh_types::AccountId;
 
 use crate::owner::Owner;
@@ -160,7 +161,45 @@ pub(crate) async fn lock_holds(tx: &mut Tx, account: AccountId) -> Result<(), Db
     tx.lock(&[b"holds/".as_slice(), &account.0].concat()).await
 }
 
+/// The legal hold that an account is under. Nobody places one, until the transaction ends.
+pub(crate) async fn legal(
+    tx: &mut Tx,
+    account: AccountId,
+    now_ms: u64,
+) -> Result<Option<Hold>, AccountsError> {
+    lock_holds(tx, account).await?;
+    let holds = unlifted(tx, account).await?;
+    Ok(holds.into_iter().find(|hold| hold.kind == HoldKind::Legal && hold.is_active(now_ms)))
+}
+
+/// See [`Accounts::expiry_hook`].
+struct Expiry {
+    accounts: Accounts,
+    release: Arc<dyn CommitHook>,
+}
+
+impl CommitHook for Expiry {
+    fn run<'t>(&'t self, tx: &'t mut Tx, change: &'t UsageChange) -> TxFuture<'t, (), DbError> {
+        Box::pin(async move {
+            match legal(tx, change.account, self.accounts.now_ms()).await {
+                Ok(None) => self.release.run(tx, change).await,
+                Ok(Some(Hold { kind, scope, .. })) => {
+                    Err(DbError::Rejected { source: Box::new(AccountsError::Held { kind, scope }) })
+                }
+                Err(AccountsError::Db(error)) => Err(error),
+                Err(error) => Err(DbError::Rejected { source: Box::new(error) }),
+            }
+        })
+    }
+}
+
 impl Accounts {
+    /// A hook for commits that delete what is stored because its time is over, which nobody asks for at the moment. It
+    /// records the change, and refuses it with [`AccountsError::Held`] under a legal hold.
+    pub fn expiry_hook(&self) -> Arc<dyn CommitHook> {
+        Arc::new(Expiry { accounts: self.clone(), release: self.release_hook() })
+    }
+
     /// Holds an account. This gateway minds it at once, the others within five seconds.
     ///
     /// # Errors

@@ -2,12 +2,13 @@
 //!
 //! A pass walks the versions of every bucket that has rules, in key order, and takes the steps that are due. Each
 //! step is bound to the version that was judged, so that a client's concurrent write wins, and a locked version
-//! stays. A pass may run twice, and may die anywhere.
+//! stays, as does everything of an account under a legal hold. A pass may run twice, and may die anywhere.
 
-use datamesh_accounts::Accounts;
+use datamesh_accounts::{Accounts, AccountsError};
 use datamesh_catalog::{
     AgeVersion, AgingStep, AgingVersion, Bucket, BucketId, Catalog, CatalogError, ConfigKind, UploadListQuery,
 };
+use datamesh_db::DbError;
 use datamesh_node::one_line;
 use futures::{StreamExt, stream};
 use serde::Serialize;
@@ -205,9 +206,9 @@ impl LifecyclePass {
         };
         let (key, sequence) = (version.key.clone(), version.sequence);
         let age = AgeVersion { bucket: bucket.id, key, sequence, step, now_ms };
-        match catalog.age_version(age, self.accounts.release_hook()).await {
-            // Its time comes when the lock ends.
-            Err(CatalogError::Locked) => Ok(false),
+        match catalog.age_version(age, self.accounts.expiry_hook()).await {
+            // Its time comes when the lock ends, or the legal hold.
+            Err(error) if matches!(error, CatalogError::Locked) || is_held(&error) => Ok(false),
             taken => Ok(taken?),
         }
     }
@@ -226,11 +227,12 @@ impl LifecyclePass {
                 if !abort_due(rules, &upload.key, upload.created_at_ms, now_ms, self.calendar) {
                     continue;
                 }
-                let hook = self.accounts.release_hook();
+                let hook = self.accounts.expiry_hook();
                 match self.catalog.abort_upload(bucket.id, &upload.key, upload.id, now_ms, hook).await {
                     Ok(()) => report.uploads_aborted += 1,
                     // Completed or aborted by its owner meanwhile.
                     Err(CatalogError::NoSuchUpload) => {}
+                    Err(error) if is_held(&error) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -238,6 +240,12 @@ impl LifecyclePass {
             (query.after, query.after_upload) = (after, after_upload);
         }
     }
+}
+
+/// Whether a legal hold of the account forbids it.
+fn is_held(error: &CatalogError) -> bool {
+    let CatalogError::Db(DbError::Rejected { source }) = error else { return false };
+    matches!(source.downcast_ref(), Some(AccountsError::Held { .. }))
 }
 
 /// Who acts, in messages about it.

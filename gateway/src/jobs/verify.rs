@@ -1,6 +1,6 @@
 //! Verifying what is recorded of accounts against what is stored, and forgetting what is old.
 //!
-//! The drifts are gauges: anything but 0 is a bug. They are set by the gateway that verified, with the time: where
+//! The drifts are gauges: anything but 0 is a bug; the audit log is intact or not, 1 or 0. They are set by the gateway that verified, with the time: where
 //! several run, the newest counts.
 
 use datamesh_accounts::Retention;
@@ -30,6 +30,11 @@ impl Jobs {
                 "metered usage is not what its events say"
             );
         }
+        let audit = accounts.verify_audit().await?;
+        if let Some((sequence, fault)) = audit.first_bad {
+            tracing::error!(sequence, %fault, "the audit log is not as it was written");
+        }
+        metrics::gauge!("datamesh_audit_intact").set(if audit.first_bad.is_none() { 1.0 } else { 0.0 });
         metrics::gauge!("datamesh_quota_drift").set(quota.drifts.len() as f64);
         metrics::gauge!("datamesh_usage_drift").set(usage.drifts.len() as f64);
         metrics::gauge!("datamesh_usage_verified_timestamp_seconds").set((now_ms() / 1000) as f64);

@@ -1,5 +1,6 @@
 //! Lifecycle rules, from the document to what the background job does. Time is what the tests say it is.
 
+use datamesh_accounts::{HoldKind, HoldScope, NewHold};
 use datamesh_catalog::{ConfigKind, Versioning};
 use datamesh_gateway::jobs::LifecycleReport;
 use datamesh_gateway::s3::now_ms;
@@ -43,6 +44,23 @@ async fn objects_expire_on_their_day_and_others_stay() {
     assert_eq!(after_days(&service, begun, 3).await, LifecycleReport::default(), "nothing is left to do");
     let usage = service.accounts.usage(service.account).await.unwrap();
     assert_eq!((usage.bytes.used, usage.objects.used), (1, 1), "the quota is given back");
+}
+
+#[tokio::test]
+async fn nothing_expires_under_a_legal_hold_until_it_is_lifted() {
+    let service = Service::start().await;
+    let client = &service.client;
+    put_rules(client, EXPIRE_LOGS).await;
+    let begun = now_ms();
+    client.put("/bucket/logs/a", b"a").await.expect(200);
+    let hold = |kind| NewHold { kind, scope: HoldScope::Write, reason: "test".to_owned(), until_ms: None };
+    let legal = service.accounts.hold(service.account, hold(HoldKind::Legal)).await.unwrap();
+    assert_eq!(after_days(&service, begun, 2).await, LifecycleReport::default());
+    client.get("/bucket/logs/a").await.expect(200);
+    service.accounts.lift_hold(&legal.id).await.unwrap();
+    service.accounts.hold(service.account, hold(HoldKind::Billing)).await.unwrap();
+    let report = after_days(&service, begun, 2).await;
+    assert_eq!(report, LifecycleReport { expired: 1, ..LifecycleReport::default() });
 }
 
 #[tokio::test]

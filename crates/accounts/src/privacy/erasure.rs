@@ -114,9 +114,7 @@ pub(super) async fn check_no_legal_hold(
     account: AccountId,
     now_ms: u64,
 ) -> Result<(), ErasureError> {
-    lock_holds(tx, account).await?;
-    let holds = hold::unlifted(tx, account).await?;
-    match holds.into_iter().find(|hold| hold.kind == HoldKind::Legal && hold.is_active(now_ms)) {
+    match hold::legal(tx, account, now_ms).await? {
         Some(hold) => Err(ErasureError::Held { hold: hold.id }),
         None => Ok(()),
     }
