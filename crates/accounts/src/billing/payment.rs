@@ -290,7 +290,8 @@ mod tests {
         assert_eq!(PaymentEvent::parse(&serde_json::to_vec(&event).unwrap()).unwrap(), event);
         let long = format!(r#"{{"type": "payment.failed", "payment": "{}"}}"#, "p".repeat(257));
         for (text, reason) in [
-            ("[]", "expected"),
+            ("[]", "type"),
+            ("{", "EOF"),
             (r#"{"type": "payment.lost", "payment": "p"}"#, "payment.lost"),
             (r#"{"type": "payment.succeeded", "payment": "p", "amount": 1}"#, "invoice"),
             (r#"{"type": "payment.succeeded", "payment": "p", "invoice": "i", "amount": 0}"#, "amount"),
