@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use datamesh_backend::{Backend, BackendError, LocalBackend, MemoryBackend, MeshBackend, ObjectStoreBackend};
@@ -119,6 +120,9 @@ async fn a_mesh_that_cannot_be_reached_is_unavailable_and_nothing_is_called_lost
     assert!(matches!(error, BackendError::Full), "{error:?}");
 }
 
+/// How long a piece may take, however busy the disk is: a healthy backend is to store every one.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// The map with these members, signed.
 fn sign(operator: &OperatorKey, members: &[Member]) -> SignedMap {
     let epoch = members.len() as u64;
@@ -156,11 +160,12 @@ async fn loopback_mesh(dir: &std::path::Path) -> (Vec<MeshHandle>, MeshHandle) {
         members.last_mut().unwrap().addresses = host.listen_addresses();
         storage.push(host);
     }
-    let config = MeshConfig::new(gateway_key, sign(&operator, &members), vec![operator.operator_id()]);
+    let mut config = MeshConfig::new(gateway_key, sign(&operator, &members), vec![operator.operator_id()]);
+    config.limits.request_timeout = PATIENCE;
     let gateway = Mesh::start(config, None).await.unwrap();
     for host in &storage {
         let connected = gateway.wait_connected(host.node_id());
-        tokio::time::timeout(std::time::Duration::from_mins(1), connected).await.expect("the hosts connect");
+        tokio::time::timeout(PATIENCE, connected).await.expect("the hosts connect");
     }
     (storage, gateway)
 }
@@ -170,8 +175,7 @@ async fn a_real_mesh_of_eight_hosts_keeps_the_contract_with_half_of_them_gone() 
     let dir = tempfile::tempdir().unwrap();
     let (storage, gateway) = loopback_mesh(dir.path()).await;
     let directory = Arc::new(MemoryDirectory::new());
-    // However busy the disk is: a healthy backend is to store every piece.
-    let patience = TimeSpan::seconds(60);
+    let patience = TimeSpan::seconds(PATIENCE.as_secs());
     let config = ClusterConfig {
         write_straggler_timeout: patience,
         request_timeout: patience,
