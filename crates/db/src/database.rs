@@ -96,6 +96,15 @@ impl Db {
         }
     }
 
+    /// All rows of one SELECT: what [`Db::scan`] would give. Limit what can be many.
+    pub async fn rows(&self, sql: &'static str, params: Arc<[Value]>) -> Result<Vec<Row>, DbError> {
+        self.scan(move |tx| {
+            let params = Arc::clone(&params);
+            Box::pin(async move { tx.query(sql, &params).await })
+        })
+        .await
+    }
+
     /// Like [`Db::read`], for listings and other long reads: on SQLite it runs on the blocking pool.
     pub async fn scan<T, E, F>(&self, body: F) -> Result<T, E>
     where

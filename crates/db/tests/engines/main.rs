@@ -338,6 +338,32 @@ async fn a_single_row_is_the_last_committed_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn all_rows_are_those_of_the_last_commit() {
+    const SELECT: &str = "SELECT name FROM counter WHERE value >= $1 ORDER BY name";
+    for_each_engine(|db| async move {
+        db.migrate("test", COUNTERS).await.unwrap();
+        let names = async |least: i64| -> Vec<String> {
+            let rows = db.rows(SELECT, [Value::from(least)].into()).await.unwrap();
+            rows.iter().map(|row| row.text(0).unwrap().to_owned()).collect()
+        };
+        assert!(names(0).await.is_empty());
+        for (name, value) in [("b", 2), ("a", 3), ("c", 1)] {
+            put(&db, name, value).await;
+        }
+        assert_eq!(names(0).await, ["a", "b", "c"]);
+        assert_eq!(names(2).await, ["a", "b"]);
+        for wrong in [
+            "UPDATE counter SET value = 4 WHERE value >= $1 RETURNING name",
+            "SELECT nothing FROM nowhere WHERE name = $1",
+        ] {
+            db.rows(wrong, [Value::from(2)].into()).await.unwrap_err();
+        }
+        assert_eq!(names(3).await, ["a"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_committed_is_there_after_reopening() {
     for_each_database(|config| async move {
         let db = Db::open(&config).await.unwrap();
