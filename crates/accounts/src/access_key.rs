@@ -126,14 +126,7 @@ impl Accounts {
         const FIND: &str = "SELECT k.account, a.domain, k.sealed, a.name, k.policy FROM access_key k
             JOIN account a ON a.id = k.account WHERE k.id = $1 AND k.revoked_at_ms IS NULL
             AND (k.expires_at_ms IS NULL OR k.expires_at_ms > $2) AND a.status IN ('active', 'closing')";
-        let params = [Value::from(access_key_id), self.now_ms().into()];
-        let row = self
-            .db()
-            .read::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.query_opt(FIND, &params).await?) })
-            })
-            .await?;
+        let row = self.db().row(FIND, [access_key_id.into(), self.now_ms().into()].into()).await?;
         let Some(row) = row else { return Ok(None) };
         let name = secret_name(access_key_id);
         let secret = self.keyring().kek().open(&name, row.blob(2)?)?;
@@ -237,12 +230,7 @@ impl Accounts {
         const LIST: &str =
             "SELECT id, created_at_ms, revoked_at_ms, policy, expires_at_ms FROM access_key WHERE account = $1
             ORDER BY id";
-        let rows = self
-            .db()
-            .scan::<_, AccountsError, _>(move |tx| {
-                Box::pin(async move { Ok(tx.query(LIST, &[account.into()]).await?) })
-            })
-            .await?;
+        let rows = self.db().rows(LIST, [account.into()].into()).await?;
         let now_ms = self.now_ms();
         let info = |row: &datamesh_db::Row| {
             let expires_at_ms = row.opt_int(4)?.map(i64::cast_unsigned);

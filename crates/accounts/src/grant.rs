@@ -137,13 +137,7 @@ impl Accounts {
     pub async fn expire_reservations(&self) -> Result<u64, AccountsError> {
         const OWNERS: &str =
             "SELECT DISTINCT owner FROM reservation WHERE expires_at_ms <= $1 ORDER BY owner LIMIT 1000";
-        let now_ms = self.now_ms();
-        let owners = self
-            .db()
-            .scan::<_, AccountsError, _>(move |tx| {
-                Box::pin(async move { Ok(tx.query(OWNERS, &[now_ms.into()]).await?) })
-            })
-            .await?;
+        let owners = self.db().rows(OWNERS, [self.now_ms().into()].into()).await?;
         let mut expired = 0;
         for owner in owners {
             expired += self.expire_of(owner.blob(0)?.to_vec()).await?;

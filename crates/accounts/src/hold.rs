@@ -280,12 +280,7 @@ impl Accounts {
         const ALL: &str =
             "SELECT id, account, kind, scope, reason, created_at_ms, until_ms, lifted_at_ms, automatic
             FROM hold WHERE account = $1 ORDER BY created_at_ms, id";
-        let rows = self
-            .db()
-            .scan::<_, AccountsError, _>(move |tx| {
-                Box::pin(async move { Ok(tx.query(ALL, &[account.into()]).await?) })
-            })
-            .await?;
+        let rows = self.db().rows(ALL, [account.into()].into()).await?;
         rows.iter().map(from_row).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! Named keys: what S3 calls KMS keys. An account's objects may be sealed under one of them instead of the account's
 //! own key; each is a dedup domain of its own.
 
-use datamesh_db::{Row, Value};
+use datamesh_db::Value;
 use datamesh_pipeline::DomainKey;
 use datamesh_types::AccountId;
 
@@ -55,14 +55,7 @@ impl Keyring {
     pub async fn list_named_keys(&self, account: AccountId) -> Result<Vec<String>, AccountsError> {
         const LIST: &str = "SELECT name FROM sealed_key WHERE name >= $1 AND name < $2 ORDER BY name";
         let (prefix, end) = names_of(account);
-        let params = [Value::from(&prefix), Value::from(&end)];
-        let rows: Vec<Row> = self
-            .db()
-            .scan::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.query(LIST, &params).await?) })
-            })
-            .await?;
+        let rows = self.db().rows(LIST, [(&prefix).into(), (&end).into()].into()).await?;
         rows.iter().map(|row| Ok(row.text(0)?[prefix.len()..].to_owned())).collect()
     }
 }

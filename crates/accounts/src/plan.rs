@@ -96,10 +96,7 @@ pub(crate) async fn one(tx: &mut Tx, name: &str, version: u64) -> Result<PlanVer
 impl Accounts {
     /// All versions of all plans, by name and version.
     pub async fn plans(&self) -> Result<Vec<PlanVersion>, AccountsError> {
-        let rows = self
-            .db()
-            .scan::<_, AccountsError, _>(|tx| Box::pin(async move { Ok(tx.query(COLUMNS, &[]).await?) }))
-            .await?;
+        let rows = self.db().rows(COLUMNS, [].into()).await?;
         let mut plans = rows.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
         plans.sort_by(|one, other| (&one.name, one.version).cmp(&(&other.name, other.version)));
         Ok(plans)

@@ -58,10 +58,7 @@ impl Accounts {
     pub async fn usage_of_all(&self) -> Result<Vec<AccountUsage>, AccountsError> {
         const ALL: &str = "SELECT a.id, q.dimension, q.maximum, q.soft, q.stage, q.used, q.reserved
             FROM account a JOIN quota q ON q.owner = a.id ORDER BY a.id, q.dimension";
-        let rows = self
-            .db()
-            .scan::<_, AccountsError, _>(|tx| Box::pin(async move { Ok(tx.query(ALL, &[]).await?) }))
-            .await?;
+        let rows = self.db().rows(ALL, [].into()).await?;
         let mut standings = BTreeMap::<AccountId, [Option<Standing>; 2]>::new();
         for row in &rows {
             let line = quota::line(row, 1)?;

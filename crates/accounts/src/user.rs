@@ -100,13 +100,7 @@ impl Accounts {
         const LIST: &str = "SELECT id, domain, email, name, plan, created_at_ms, status FROM account
             WHERE id > $1 ORDER BY id LIMIT $2";
         let after = after.map_or_else(Vec::new, |after| after.0.to_vec());
-        let rows: Vec<Row> = self
-            .db()
-            .scan::<_, AccountsError, _>(move |tx| {
-                let params = [Value::from(&after), limit.into()];
-                Box::pin(async move { Ok(tx.query(LIST, &params).await?) })
-            })
-            .await?;
+        let rows = self.db().rows(LIST, [after.into(), limit.into()].into()).await?;
         rows.iter().map(|row| self.user_of(row)).collect()
     }
 
@@ -137,12 +131,7 @@ impl Accounts {
         if let Some((name, _)) = self.names().get(&account, is_fresh) {
             return Ok(Some(name));
         }
-        let row = self
-            .db()
-            .read::<_, AccountsError, _>(move |tx| {
-                Box::pin(async move { Ok(tx.query_opt(NAME, &[account.into()]).await?) })
-            })
-            .await?;
+        let row = self.db().row(NAME, [account.into()].into()).await?;
         let Some(row) = row else { return Ok(None) };
         let name: Arc<str> = match row.text(0)? {
             "" => account.to_string().into(),
@@ -153,13 +142,7 @@ impl Accounts {
     }
 
     async fn one_user(&self, sql: &'static str, param: Value) -> Result<Option<User>, AccountsError> {
-        let row = self
-            .db()
-            .read::<_, AccountsError, _>(move |tx| {
-                let params = [param.clone()];
-                Box::pin(async move { Ok(tx.query_opt(sql, &params).await?) })
-            })
-            .await?;
+        let row = self.db().row(sql, [param].into()).await?;
         row.map(|row| self.user_of(&row)).transpose()
     }
 

@@ -124,13 +124,7 @@ impl Accounts {
         const LAST: &str = "SELECT dimension, percent, used, maximum, at_ms FROM quota_event WHERE owner = $1
             ORDER BY at_ms DESC, id LIMIT $2";
         let owner = Owner::Account(account).encode();
-        let rows = self
-            .db()
-            .scan::<_, AccountsError, _>(move |tx| {
-                let params = [(&owner).into(), limit.into()];
-                Box::pin(async move { Ok(tx.query(LAST, &params).await?) })
-            })
-            .await?;
+        let rows = self.db().rows(LAST, [owner.into(), limit.into()].into()).await?;
         let event = |row: &datamesh_db::Row| {
             let dimension = Dimension::from_number(row.int(0)?);
             Ok(QuotaEvent {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use datamesh_db::{DbError, Row, Tx, TxFuture, Value};
+use datamesh_db::{DbError, Row, Tx, TxFuture};
 use tracing::error;
 
 use super::{
@@ -206,10 +206,7 @@ impl Accounts {
     /// The head, as it is stored.
     pub async fn audit_head(&self) -> Result<AuditHead, AccountsError> {
         const HEAD: &str = "SELECT sequence, at_ms, hash, signature FROM audit_head WHERE id = 1";
-        let row = self
-            .db()
-            .read::<_, AccountsError, _>(|tx| Box::pin(async move { Ok(tx.query_opt(HEAD, &[]).await?) }))
-            .await?;
+        let row = self.db().row(HEAD, [].into()).await?;
         let row = row.ok_or_else(|| AccountsError::Damaged { name: "audit_head".to_owned() })?;
         Ok(AuditHead {
             sequence: row.uint(0)?,
@@ -228,13 +225,8 @@ impl Accounts {
         const PAGE: &str =
             "SELECT sequence, at_ms, actor, action, target, reason, outcome, request, previous, hash
             FROM audit_entry WHERE sequence > $1 AND at_ms >= $2 ORDER BY sequence LIMIT $3";
-        let rows = self
-            .db()
-            .scan::<_, AccountsError, _>(move |tx| {
-                let params: [Value; 3] = [filter.after.into(), filter.since_ms.into(), limit.into()];
-                Box::pin(async move { Ok(tx.query(PAGE, &params).await?) })
-            })
-            .await?;
+        let params = [filter.after.into(), filter.since_ms.into(), limit.into()];
+        let rows = self.db().rows(PAGE, params.into()).await?;
         rows.iter().map(from_row).collect()
     }
 

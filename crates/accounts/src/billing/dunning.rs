@@ -111,11 +111,8 @@ impl Accounts {
         const WORST: &str = "SELECT COALESCE(MAX(dunning), 0), MIN(CASE WHEN status = $2 THEN due_at_ms END)
             FROM invoice WHERE account = $1 AND status IN ($2, $3)";
         let (open, given_up) = (InvoiceStatus::Final.number(), InvoiceStatus::Uncollectible.number());
-        let row = self.db().read::<_, AccountsError, _>(move |tx| {
-            let params = [account.into(), open.into(), given_up.into()];
-            Box::pin(async move { Ok(tx.query_opt(WORST, &params).await?) })
-        });
-        let Some(row) = row.await? else { return Ok(SubscriptionState::Active) };
+        let row = self.db().row(WORST, [account.into(), open.into(), given_up.into()].into()).await?;
+        let Some(row) = row else { return Ok(SubscriptionState::Active) };
         let is_overdue = row.opt_int(1)?.is_some_and(|due_ms| due_ms.cast_unsigned() < self.now_ms());
         Ok(if row.int(0)? >= DunningStage::WritesFrozen.number() {
             SubscriptionState::Frozen
@@ -137,13 +134,9 @@ impl Accounts {
         let mut after = String::new();
         let mut taken = 0;
         loop {
-            let page_after = after.clone();
-            let rows = self.db().read::<_, AccountsError, _>(move |tx| {
-                let params =
-                    [InvoiceStatus::Final.number().into(), now_ms.into(), (&page_after).into(), PAGE.into()];
-                Box::pin(async move { Ok(tx.query(OVERDUE, &params).await?) })
-            });
-            let rows = rows.await?;
+            let params =
+                [InvoiceStatus::Final.number().into(), now_ms.into(), (&after).into(), PAGE.into()];
+            let rows = self.db().rows(OVERDUE, params.into()).await?;
             let Some(last) = rows.last() else { return Ok(taken) };
             last.text(0)?.clone_into(&mut after);
             for row in &rows {

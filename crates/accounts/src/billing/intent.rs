@@ -134,13 +134,8 @@ impl Accounts {
     /// [`AccountsError::NoSuchIntent`].
     pub async fn payment_intent(&self, id: &str) -> Result<PaymentIntent, AccountsError> {
         const ONE: &str = select_intents!("i.id = $1");
-        let param = Value::from(id);
-        let row = self.db().read::<_, AccountsError, _>(move |tx| {
-            let params = [param.clone()];
-            Box::pin(async move { Ok(tx.query_opt(ONE, &params).await?) })
-        });
-        let row = row.await?.ok_or_else(|| AccountsError::NoSuchIntent { id: id.to_owned() })?;
-        from_row(&row)
+        let row = self.db().row(ONE, [id.into()].into()).await?;
+        from_row(&row.ok_or_else(|| AccountsError::NoSuchIntent { id: id.to_owned() })?)
     }
 
     /// Keeps why a payment failed. One that nobody asked for is nobody's.

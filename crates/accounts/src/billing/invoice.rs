@@ -167,11 +167,8 @@ impl Accounts {
     ) -> Result<Vec<AccountId>, AccountsError> {
         const IDS: &str = "SELECT id FROM account WHERE id > $1 ORDER BY id LIMIT $2";
         let after = after.map_or_else(Vec::new, |after| after.0.to_vec());
-        let rows = self.db().read::<_, AccountsError, _>(move |tx| {
-            let params = [(&after).into(), limit.into()];
-            Box::pin(async move { Ok(tx.query(IDS, &params).await?) })
-        });
-        rows.await?.iter().map(|row| Ok(AccountId(row.bytes(0)?))).collect()
+        let rows = self.db().rows(IDS, [after.into(), limit.into()].into()).await?;
+        rows.iter().map(|row| Ok(AccountId(row.bytes(0)?))).collect()
     }
 
     /// Makes one account's invoice, or its draft anew; `None` when no plan of the month has prices.
@@ -211,13 +208,8 @@ impl Accounts {
     /// [`AccountsError::NoSuchInvoice`].
     pub async fn invoice(&self, id: &str) -> Result<StoredInvoice, AccountsError> {
         const ONE: &str = concat!("SELECT ", invoice_columns!(), " FROM invoice WHERE id = $1");
-        let param = datamesh_db::Value::from(id);
-        let row = self.db().read::<_, AccountsError, _>(move |tx| {
-            let params = [param.clone()];
-            Box::pin(async move { Ok(tx.query_opt(ONE, &params).await?) })
-        });
-        let row = row.await?.ok_or_else(|| AccountsError::NoSuchInvoice { id: id.to_owned() })?;
-        from_row(&row)
+        let row = self.db().row(ONE, [id.into()].into()).await?;
+        from_row(&row.ok_or_else(|| AccountsError::NoSuchInvoice { id: id.to_owned() })?)
     }
 
     /// An account's invoices, newest month first.
@@ -227,10 +219,8 @@ impl Accounts {
     pub async fn invoices(&self, account: AccountId) -> Result<Vec<StoredInvoice>, AccountsError> {
         const OF: &str =
             concat!("SELECT ", invoice_columns!(), " FROM invoice WHERE account = $1 ORDER BY month DESC");
-        let rows = self.db().scan::<_, AccountsError, _>(move |tx| {
-            Box::pin(async move { Ok(tx.query(OF, &[account.into()]).await?) })
-        });
-        rows.await?.iter().map(from_row).collect()
+        let rows = self.db().rows(OF, [account.into()].into()).await?;
+        rows.iter().map(from_row).collect()
     }
 
     /// Makes a draft final, as it is after a last run: from now on it is owed, and never changes. What costs nothing is

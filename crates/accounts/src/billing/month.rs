@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use datamesh_billing::BillingError;
-use datamesh_db::{Tx, Value};
+use datamesh_db::Tx;
 use datamesh_types::AccountId;
 
 use super::invoice::{InvoiceStatus, SETTLED_AFTER};
@@ -81,13 +81,8 @@ impl Accounts {
             ORDER BY id LIMIT $4";
         let mut after = String::new();
         loop {
-            let params =
-                [InvoiceStatus::Draft.number().into(), month.0.into(), Value::from(&after), PAGE.into()];
-            let rows = self.db().read::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.query(DRAFTS, &params).await?) })
-            });
-            let rows = rows.await?;
+            let params = [InvoiceStatus::Draft.number().into(), month.0.into(), (&after).into(), PAGE.into()];
+            let rows = self.db().rows(DRAFTS, params.into()).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             last.text(0)?.clone_into(&mut after);
             for row in &rows {

@@ -68,10 +68,8 @@ impl Accounts {
     pub async fn prices(&self) -> Result<Vec<PriceVersion>, AccountsError> {
         const ALL: &str = "SELECT plan, version, body, from_ms, created_at_ms FROM price_version
             ORDER BY plan, version";
-        let rows = self
-            .db()
-            .scan::<_, AccountsError, _>(|tx| Box::pin(async move { Ok(tx.query(ALL, &[]).await?) }));
-        rows.await?.iter().map(from_row).collect()
+        let rows = self.db().rows(ALL, [].into()).await?;
+        rows.iter().map(from_row).collect()
     }
 
     /// Makes a new version of the prices of every plan that `sheet` prices otherwise than its newest version, in force

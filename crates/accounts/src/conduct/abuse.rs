@@ -142,10 +142,7 @@ impl Accounts {
     pub async fn review_abuse(&self) -> Result<u64, AccountsError> {
         const HELD: &str = "SELECT DISTINCT account FROM hold
             WHERE kind = 'abuse' AND automatic = 1 AND lifted_at_ms IS NULL ORDER BY account";
-        let rows = self
-            .db()
-            .scan::<_, AccountsError, _>(|tx| Box::pin(async move { Ok(tx.query(HELD, &[]).await?) }))
-            .await?;
+        let rows = self.db().rows(HELD, [].into()).await?;
         let mut lifted = 0;
         for row in rows {
             let account = AccountId(row.bytes(0)?);
@@ -174,17 +171,10 @@ impl Accounts {
     ) -> Result<Vec<AbuseCase>, AccountsError> {
         const ALL: &str = select!("ORDER BY opened_at_ms DESC, id LIMIT $1");
         const OF: &str = select!("WHERE account = $2 ORDER BY opened_at_ms DESC, id LIMIT $1");
-        let (sql, params): (_, Vec<Value>) = match account {
-            None => (ALL, vec![limit.into()]),
-            Some(account) => (OF, vec![limit.into(), account.into()]),
+        let rows = match account {
+            None => self.db().rows(ALL, [limit.into()].into()).await?,
+            Some(account) => self.db().rows(OF, [limit.into(), account.into()].into()).await?,
         };
-        let rows = self
-            .db()
-            .scan::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.query(sql, &params).await?) })
-            })
-            .await?;
         rows.iter().map(from_row).collect()
     }
 
@@ -194,14 +184,7 @@ impl Accounts {
     /// [`AccountsError::NoSuchCase`].
     pub async fn abuse_case(&self, id: &str) -> Result<AbuseCase, AccountsError> {
         const ONE: &str = select!("WHERE id = $1");
-        let params = [Value::from(id)];
-        let row = self
-            .db()
-            .read::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.query_opt(ONE, &params).await?) })
-            })
-            .await?;
+        let row = self.db().row(ONE, [id.into()].into()).await?;
         from_row(&row.ok_or_else(|| AccountsError::NoSuchCase { id: id.to_owned() })?)
     }
 

@@ -146,7 +146,7 @@ impl Accounts {
             Ok(account) => (BY_ID, Value::from(account)),
             Err(_) => (BY_EMAIL, self.keyring().email_hash(user.trim()).await?.into()),
         };
-        let row = self.one_row(sql, vec![key]).await?;
+        let row = self.db().row(sql, [key].into()).await?;
         let account = row.as_ref().map(|row| row.bytes(0)).transpose()?.map(AccountId);
         let proven = self.is_proven(row.as_ref(), proof, |challenge| login_text(user, challenge)).await?;
         match account {
@@ -228,7 +228,7 @@ impl Accounts {
         const FIND: &str = "SELECT s.account, a.status, a.level, s.expires_at_ms FROM login_session s
             JOIN account a ON a.id = s.account
             WHERE s.id = $1 AND s.expires_at_ms > $2 AND a.status <> 'erased'";
-        let row = self.one_row(FIND, vec![session_id(token).into(), self.now_ms().into()]).await?;
+        let row = self.db().row(FIND, [session_id(token).into(), self.now_ms().into()].into()).await?;
         let row = row.ok_or(IdentityError::NoSession)?;
         Ok(LoginSession {
             account: AccountId(row.bytes(0)?),
@@ -249,19 +249,6 @@ impl Accounts {
             })
             .await?;
         Ok(())
-    }
-
-    pub(super) async fn one_row(
-        &self,
-        sql: &'static str,
-        params: Vec<Value>,
-    ) -> Result<Option<Row>, AccountsError> {
-        self.db()
-            .read(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.query_opt(sql, &params).await?) })
-            })
-            .await
     }
 }
 

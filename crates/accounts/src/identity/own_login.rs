@@ -91,7 +91,7 @@ impl Accounts {
     async fn check_proof(&self, account: AccountId, proof: Proof) -> Result<(), IdentityError> {
         const MEANS: &str =
             "SELECT id, password, public_key FROM account WHERE id = $1 AND status <> 'erased'";
-        let row = self.one_row(MEANS, vec![account.into()]).await?;
+        let row = self.db().row(MEANS, [account.into()].into()).await?;
         let text = |challenge: &str| change_text(account, challenge);
         let is_proven = self.is_proven(row.as_ref(), proof, text).await?;
         is_proven.then_some(()).ok_or(IdentityError::BadLogin)

@@ -162,12 +162,7 @@ impl Accounts {
     pub async fn verify_registration(&self, token: &str) -> Result<User, IdentityError> {
         const FIND: &str = "SELECT email, name, plan FROM registration WHERE id = $1";
         let id = self.open_token(Purpose::Register, token).ok_or(IdentityError::BadToken)?;
-        let row = self
-            .db()
-            .read::<_, AccountsError, _>(move |tx| {
-                Box::pin(async move { Ok(tx.query_opt(FIND, &[(&id).into()]).await?) })
-            })
-            .await?;
+        let row = self.db().row(FIND, [(&id).into()].into()).await?;
         let row = row.ok_or(IdentityError::BadToken)?;
         let email = self.open_address(&id, row.blob(0).map_err(AccountsError::from)?)?;
         let (name, plan) =

@@ -147,12 +147,7 @@ impl Accounts {
     pub async fn open_cases(&self, limit: usize) -> Result<Vec<VerificationCase>, AccountsError> {
         const OPEN: &str = "SELECT id, account, level, provider, status, opened_at_ms, decided_at_ms
             FROM verification_case WHERE status = 'open' ORDER BY opened_at_ms, id LIMIT $1";
-        let rows = self
-            .db()
-            .scan::<_, AccountsError, _>(move |tx| {
-                Box::pin(async move { Ok(tx.query(OPEN, &[limit.into()]).await?) })
-            })
-            .await?;
+        let rows = self.db().rows(OPEN, [limit.into()].into()).await?;
         rows.iter().map(from_row).collect()
     }
 

@@ -226,15 +226,8 @@ impl Dossier {
         part: &'static DossierPart,
         page: usize,
     ) -> Result<(Vec<Value>, bool), AccountsError> {
-        let params: [Sql; 3] = [self.account.into(), PAGE.into(), (page * PAGE).into()];
-        let rows = self
-            .accounts
-            .db()
-            .scan::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.query(part.sql, &params).await?) })
-            })
-            .await?;
+        let params = [self.account.into(), PAGE.into(), (page * PAGE).into()];
+        let rows = self.accounts.db().rows(part.sql, params.into()).await?;
         let told = rows.iter().map(|row| self.tell(part, row)).collect::<Result<_, _>>()?;
         Ok((told, rows.len() == PAGE))
     }

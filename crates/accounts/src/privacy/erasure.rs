@@ -173,31 +173,18 @@ impl Accounts {
     ) -> Result<Vec<Erasure>, AccountsError> {
         const ALL: &str = select!("ORDER BY opened_at_ms DESC, id LIMIT $1");
         const OF: &str = select!("WHERE account = $2 ORDER BY opened_at_ms DESC, id LIMIT $1");
-        match account {
-            None => self.select_erasures(ALL, vec![limit.into()]).await,
-            Some(account) => self.select_erasures(OF, vec![limit.into(), account.into()]).await,
-        }
+        let rows = match account {
+            None => self.db().rows(ALL, [limit.into()].into()).await?,
+            Some(account) => self.db().rows(OF, [limit.into(), account.into()].into()).await?,
+        };
+        rows.iter().map(from_row).collect()
     }
 
     /// Up to `limit` erasures that are due or have begun.
     pub async fn due_erasures(&self, limit: usize) -> Result<Vec<Erasure>, AccountsError> {
         const DUE: &str =
             select!("WHERE ended_at_ms IS NULL AND due_at_ms <= $1 ORDER BY due_at_ms, id LIMIT $2");
-        self.select_erasures(DUE, vec![self.now_ms().into(), limit.into()]).await
-    }
-
-    async fn select_erasures(
-        &self,
-        sql: &'static str,
-        params: Vec<Value>,
-    ) -> Result<Vec<Erasure>, AccountsError> {
-        let rows = self
-            .db()
-            .scan::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.query(sql, &params).await?) })
-            })
-            .await?;
+        let rows = self.db().rows(DUE, [self.now_ms().into(), limit.into()].into()).await?;
         rows.iter().map(from_row).collect()
     }
 
