@@ -1,7 +1,15 @@
-//! Time, passed in so that tests can turn it.
+//! Time, passed in so that tests can turn it, and how it is told.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A time, milliseconds since 1970, as RFC 3339; `None` past the year 9999.
+pub fn time_text(ms: u64) -> Option<String> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()?.format(&Rfc3339).ok()
+}
 
 /// Where time comes from.
 pub trait Clock: Send + Sync + 'static {

@@ -60,7 +60,7 @@ pub use billing::{
     InvoiceStatus, ManualPayments, Notice, Payment, PaymentEvent, PaymentIntent, PaymentProvider,
     PriceVersion, Refund, SandboxPayments, Settlement, StoredInvoice, SubscriptionState,
 };
-pub use clock::{Clock, SystemClock};
+pub use clock::{Clock, SystemClock, time_text};
 pub use conduct::{AbuseCase, AbuseKind, AbuseSettings, AbuseStatus, Conduct, Reputation};
 pub use dimension::Dimension;
 pub use error::AccountsError;

@@ -2,16 +2,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+pub(crate) use datamesh_accounts::time_text;
 use datamesh_types::TimeSpan;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::ApiError;
-
-/// A time, milliseconds since 1970, as RFC 3339.
-pub(crate) fn time_text(ms: u64) -> Option<String> {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()?.format(&Rfc3339).ok()
-}
 
 /// A time to come: 2027-01-31T12:00:00Z, or so long from now, such as 7d.
 pub(crate) fn future(field: &str, text: &str) -> Result<u64, ApiError> {

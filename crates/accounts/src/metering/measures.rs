@@ -221,7 +221,8 @@ fn split(amount: i128) -> [i64; 2] {
     [high, (amount & 0xffff_ffff) as i64]
 }
 
-fn join(high: i64, low: i64) -> i128 {
+/// The number of two such columns, or of their sums.
+pub(crate) fn join(high: i64, low: i64) -> i128 {
     (i128::from(high) << 32) + i128::from(low)
 }
 

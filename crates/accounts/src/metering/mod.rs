@@ -21,6 +21,7 @@ mod traffic;
 mod verify;
 
 pub(crate) use event::{EventSource, StorageEvent, insert_storage_event};
+pub(crate) use measures::join;
 pub use measures::{Measure, RequestClass, Traffic};
 pub(crate) use opening::Mark;
 pub use purge::{Purged, Retention};

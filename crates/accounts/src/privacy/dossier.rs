@@ -7,10 +7,10 @@ use std::collections::HashSet;
 use datamesh_db::{Row, Value as Sql};
 use datamesh_types::AccountId;
 use serde_json::{Map, Value, json};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
+use crate::clock::time_text;
 use crate::identity::address_name;
+use crate::metering::join;
 use crate::user::email_name;
 use crate::{Accounts, AccountsError, AuditEntry, AuditFilter};
 
@@ -276,10 +276,10 @@ impl Dossier {
                 Kind::Silent => continue,
                 Kind::Plain => plain(value),
                 Kind::Presence => Value::Bool(*value != Sql::Null),
-                Kind::Time => row.opt_int(index)?.and_then(time_text).into(),
+                Kind::Time => row.opt_int(index)?.map(i64::cast_unsigned).and_then(time_text).into(),
                 Kind::Bytes => row.opt_blob(index)?.map(hex::encode).into(),
                 Kind::Document => row.opt_text(index)?.map_or(Value::Null, document),
-                Kind::Wide => wide(row.int(index)?, row.int(index + 1)?).to_string().into(),
+                Kind::Wide => join(row.int(index)?, row.int(index + 1)?).to_string().into(),
                 Kind::Email => self.open(email_name(self.account), row.blob(index)?)?.into(),
                 Kind::Address => self.open(address_name(row.blob(0)?), row.blob(index)?)?.into(),
             };
@@ -306,12 +306,4 @@ fn plain(value: &Sql) -> Value {
 /// What is no JSON is told as it is.
 fn document(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| text.into())
-}
-
-fn wide(high: i64, low: i64) -> i128 {
-    (i128::from(high) << 32) + i128::from(low)
-}
-
-fn time_text(ms: i64) -> Option<String> {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()?.format(&Rfc3339).ok()
 }
