@@ -1,9 +1,7 @@
 //! What limits count.
 
-use std::fmt;
-use std::str::FromStr;
-
 use crate::AccountsError;
+use crate::named::named;
 
 /// What a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,21 +40,6 @@ impl Dimension {
         Self::Download,
     ];
 
-    /// What it is called in plans, on the command line and in answers.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Bytes => "bytes",
-            Self::Objects => "objects",
-            Self::Ingress => "ingress",
-            Self::Egress => "egress",
-            Self::ObjectSize => "object_size",
-            Self::Requests => "requests",
-            Self::Operations => "operations",
-            Self::Upload => "upload",
-            Self::Download => "download",
-        }
-    }
-
     /// Its number in the database. The two of a book are neighbours, the odd one first.
     pub(crate) const fn number(self) -> i64 {
         self as i64 + 1
@@ -77,17 +60,7 @@ impl Dimension {
     }
 }
 
-impl fmt::Display for Dimension {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Dimension {
-    type Err = AccountsError;
-
-    fn from_str(name: &str) -> Result<Self, AccountsError> {
-        let known = Self::ALL.into_iter().find(|dimension| dimension.name() == name);
-        known.ok_or_else(|| AccountsError::UnknownDimension { name: name.to_owned() })
-    }
-}
+named!(Dimension {
+    Bytes = "bytes", Objects = "objects", Ingress = "ingress", Egress = "egress", ObjectSize = "object_size",
+    Requests = "requests", Operations = "operations", Upload = "upload", Download = "download",
+} name => AccountsError::UnknownDimension { name: name.to_owned() });

@@ -1,13 +1,12 @@
 //! Holds: what an account may not do for a while. Lifting one restores everything, for nothing else was changed.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use aws_lc_rs::rand;
 use datamesh_db::{CommitHook, DbError, Row, Tx, TxFuture, UsageChange};
 use datamesh_types::AccountId;
 
+use crate::named::named;
 use crate::owner::Owner;
 use crate::{Accounts, AccountsError};
 
@@ -37,39 +36,14 @@ pub enum HoldScope {
     All,
 }
 
-macro_rules! named {
-    ($type:ident, $what:literal: $($variant:ident = $name:literal),*) => {
-        impl $type {
-            /// Its name.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.name())
-            }
-        }
-
-        impl FromStr for $type {
-            type Err = AccountsError;
-
-            fn from_str(name: &str) -> Result<Self, AccountsError> {
-                match name {
-                    $($name => Ok(Self::$variant),)*
-                    _ => Err(AccountsError::InvalidHold {
-                        reason: format!(concat!("{:?} is no ", $what), name),
-                    }),
-                }
-            }
-        }
-    };
-}
-
-named!(HoldKind, "kind: expected billing, abuse, legal or dispute":
-    Billing = "billing", Abuse = "abuse", Legal = "legal", Dispute = "dispute", Erasure = "erasure");
-named!(HoldScope, "scope: expected write, read or all": Write = "write", Read = "read", All = "all");
+named!(HoldKind {
+    Billing = "billing", Abuse = "abuse", Legal = "legal", Dispute = "dispute", Erasure = "erasure",
+} name => AccountsError::InvalidHold {
+    reason: format!("{name:?} is no kind: expected billing, abuse, legal or dispute"),
+});
+named!(HoldScope { Write = "write", Read = "read", All = "all" } name => AccountsError::InvalidHold {
+    reason: format!("{name:?} is no scope: expected write, read or all"),
+});
 
 /// What a request does, as far as holds care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

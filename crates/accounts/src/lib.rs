@@ -30,6 +30,7 @@ mod lease;
 mod limit;
 mod meter;
 mod metering;
+mod named;
 mod named_key;
 mod owner;
 mod pacer;

@@ -10,6 +10,7 @@ use datamesh_types::AccountId;
 use tracing::warn;
 
 use super::invoice::{InvoiceStatus, StoredInvoice};
+use crate::named::named;
 use crate::{Accounts, AccountsError, HoldKind, HoldScope, Owner};
 
 /// Invoices per query.
@@ -28,18 +29,12 @@ pub enum DunningStage {
     DeletionPending,
 }
 
+named!(DunningStage {
+    Warned = "warned", WritesFrozen = "writes_frozen", Frozen = "frozen", DeletionPending = "deletion_pending",
+});
+
 impl DunningStage {
     const ALL: [Self; 4] = [Self::Warned, Self::WritesFrozen, Self::Frozen, Self::DeletionPending];
-
-    /// What it is called.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Warned => "warned",
-            Self::WritesFrozen => "writes_frozen",
-            Self::Frozen => "frozen",
-            Self::DeletionPending => "deletion_pending",
-        }
-    }
 
     const fn number(self) -> i64 {
         self as i64 + 1
@@ -66,16 +61,7 @@ pub enum SubscriptionState {
     Frozen,
 }
 
-impl SubscriptionState {
-    /// What it is called.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::PastDue => "past_due",
-            Self::Frozen => "frozen",
-        }
-    }
-}
+named!(SubscriptionState { Active = "active", PastDue = "past_due", Frozen = "frozen" });
 
 /// How long after an invoice was due each step is taken.
 #[derive(Debug, Clone, Copy)]

@@ -9,6 +9,7 @@ use datamesh_db::{Row, Tx, Value};
 
 use super::invoice::{InvoiceStatus, locked};
 use super::money;
+use crate::named::named;
 use crate::{Accounts, AccountsError};
 
 /// What has become of an intent.
@@ -22,16 +23,7 @@ pub enum IntentStatus {
     Failed,
 }
 
-impl IntentStatus {
-    /// What it is called.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-        }
-    }
-}
+named!(IntentStatus { Pending = "pending", Succeeded = "succeeded", Failed = "failed" });
 
 /// A payment that a provider was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! Invoices: made for a month, drafts until it is over, final then.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use datamesh_db::{Row, Tx};
 use datamesh_types::AccountId;
 
 use super::{money, price};
+use crate::named::named;
 use crate::service_level::credit_due;
 use crate::{Accounts, AccountsError, Month, UsageReport};
 
@@ -36,26 +36,12 @@ pub enum InvoiceStatus {
 impl InvoiceStatus {
     const ALL: [Self; 4] = [Self::Draft, Self::Final, Self::Paid, Self::Uncollectible];
 
-    /// What it is called.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Draft => "draft",
-            Self::Final => "final",
-            Self::Paid => "paid",
-            Self::Uncollectible => "uncollectible",
-        }
-    }
-
     pub(super) const fn number(self) -> i64 {
         self as i64
     }
 }
 
-impl fmt::Display for InvoiceStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+named!(InvoiceStatus { Draft = "draft", Final = "final", Paid = "paid", Uncollectible = "uncollectible" });
 
 /// An invoice as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,80 +1,52 @@
 //! A case of abuse, and its row.
 
-use std::fmt;
-use std::str::FromStr;
-
 use datamesh_db::{Row, Tx};
 use datamesh_types::AccountId;
 use serde::Serialize;
 
 use crate::AccountsError;
+use crate::named::named;
 
-macro_rules! named {
-    ($(#[$doc:meta])* $type:ident, $expected:literal { $($(#[$each:meta])* $variant:ident = $name:literal),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-        #[serde(rename_all = "lowercase")]
-        pub enum $type {
-            $($(#[$each])* $variant,)*
-        }
-
-        impl $type {
-            /// Its name.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.name())
-            }
-        }
-
-        impl FromStr for $type {
-            type Err = AccountsError;
-
-            fn from_str(name: &str) -> Result<Self, AccountsError> {
-                match name {
-                    $($name => Ok(Self::$variant),)*
-                    _ => Err(AccountsError::InvalidCase {
-                        reason: format!(concat!("{:?} is not one of ", $expected), name),
-                    }),
-                }
-            }
-        }
-    };
+/// What kind of abuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AbuseKind {
+    /// Unwanted mail or pages.
+    Spam,
+    /// Programs that do harm.
+    Malware,
+    /// Pages that steal secrets.
+    Phishing,
+    /// Works of others.
+    Copyright,
+    /// On the service or on others.
+    Attack,
+    /// Anything else.
+    Other,
 }
 
-named! {
-    /// What kind of abuse.
-    AbuseKind, "spam, malware, phishing, copyright, attack and other" {
-        /// Unwanted mail or pages.
-        Spam = "spam",
-        /// Programs that do harm.
-        Malware = "malware",
-        /// Pages that steal secrets.
-        Phishing = "phishing",
-        /// Works of others.
-        Copyright = "copyright",
-        /// On the service or on others.
-        Attack = "attack",
-        /// Anything else.
-        Other = "other",
-    }
+named!(AbuseKind {
+    Spam = "spam", Malware = "malware", Phishing = "phishing", Copyright = "copyright", Attack = "attack",
+    Other = "other",
+} name => AccountsError::InvalidCase {
+    reason: format!("{name:?} is not one of spam, malware, phishing, copyright, attack and other"),
+});
+
+/// The state of a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AbuseStatus {
+    /// Nobody has decided.
+    Open,
+    /// It was abuse.
+    Upheld,
+    /// It was none.
+    Rejected,
 }
 
-named! {
-    /// The state of a case.
-    AbuseStatus, "open, upheld and rejected" {
-        /// Nobody has decided.
-        Open = "open",
-        /// It was abuse.
-        Upheld = "upheld",
-        /// It was none.
-        Rejected = "rejected",
-    }
-}
+named!(AbuseStatus { Open = "open", Upheld = "upheld", Rejected = "rejected" } name => AccountsError::InvalidCase {
+    reason: format!("{name:?} is not one of open, upheld and rejected"),
+});
 
 /// A case of abuse.
 #[derive(Debug, Clone, PartialEq, Eq)]

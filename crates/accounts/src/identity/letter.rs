@@ -62,7 +62,7 @@ impl Accounts {
             .await?;
         let mail = |(row, status): &(Row, Option<AccountStatus>)| {
             let id = row.bytes(0)?;
-            let purpose = Purpose::from_name(row.text(4)?)?;
+            let purpose = row.text(4)?.parse::<Purpose>()?;
             let text = match (purpose, status) {
                 (Purpose::Register, None) => MailText::MakesAccount(self.letter_token(purpose, &id)),
                 (Purpose::Register, Some(_)) => MailText::HasAccount,

@@ -10,6 +10,7 @@ use datamesh_types::AccountId;
 use super::letter::{ID_LEN, address_name};
 use super::verification::open_case;
 use super::{AccountStatus, IdentityError, VerificationLevel};
+use crate::named::named;
 use crate::user::{self, NewUser};
 use crate::{Accounts, AccountsError, Secret, User};
 
@@ -68,19 +69,9 @@ pub(super) enum Purpose {
     Password,
 }
 
-impl Purpose {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Register => "register",
-            Self::Password => "password",
-        }
-    }
-
-    pub fn from_name(name: &str) -> Result<Self, AccountsError> {
-        let known = [Self::Register, Self::Password].into_iter().find(|purpose| purpose.name() == name);
-        known.ok_or_else(|| AccountsError::Damaged { name: "registration".to_owned() })
-    }
-}
+named!(Purpose { Register = "register", Password = "password" } name => AccountsError::Damaged {
+    name: "registration".to_owned(),
+});
 
 /// A row: a request for which its address gets a letter.
 pub(super) struct Stored {

@@ -1,11 +1,9 @@
 //! What state an account is in, and how far its owner was verified.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
 use crate::AccountsError;
+use crate::named::named;
 
 /// The state of an account. It goes from pending to active to closing to erased, and from closing back to active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -21,34 +19,9 @@ pub enum AccountStatus {
     Erased,
 }
 
-impl AccountStatus {
-    const ALL: [Self; 4] = [Self::Pending, Self::Active, Self::Closing, Self::Erased];
-
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Active => "active",
-            Self::Closing => "closing",
-            Self::Erased => "erased",
-        }
-    }
-}
-
-impl fmt::Display for AccountStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for AccountStatus {
-    type Err = AccountsError;
-
-    fn from_str(name: &str) -> Result<Self, AccountsError> {
-        let known = Self::ALL.into_iter().find(|status| status.name() == name);
-        known.ok_or_else(|| AccountsError::Damaged { name: "account".to_owned() })
-    }
-}
+named!(AccountStatus {
+    Pending = "pending", Active = "active", Closing = "closing", Erased = "erased",
+} name => AccountsError::Damaged { name: "account".to_owned() });
 
 /// How far the owner of an account was verified. Each level includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -62,16 +35,9 @@ pub enum VerificationLevel {
     Organisation,
 }
 
-impl VerificationLevel {
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Email => "email",
-            Self::Identity => "identity",
-            Self::Organisation => "organisation",
-        }
-    }
+named!(VerificationLevel { Email = "email", Identity = "identity", Organisation = "organisation" });
 
+impl VerificationLevel {
     pub(crate) const fn number(self) -> i64 {
         match self {
             Self::Email => 1,
@@ -87,11 +53,5 @@ impl VerificationLevel {
             3 => Ok(Self::Organisation),
             _ => Err(AccountsError::Damaged { name: "verification level".to_owned() }),
         }
-    }
-}
-
-impl fmt::Display for VerificationLevel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }

@@ -1,6 +1,5 @@
 //! Who verifies people: a provider behind a trait, and cases that wait for its decision.
 
-use std::fmt;
 use std::pin::Pin;
 
 use aws_lc_rs::rand;
@@ -9,6 +8,7 @@ use datamesh_types::AccountId;
 use serde::Serialize;
 
 use super::{AccountStatus, IdentityError, VerificationLevel};
+use crate::named::named;
 use crate::{Accounts, AccountsError};
 
 /// A provider failed: the case is tried again.
@@ -71,21 +71,9 @@ pub enum CaseStatus {
     Rejected,
 }
 
-impl CaseStatus {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Approved => "approved",
-            Self::Rejected => "rejected",
-        }
-    }
-}
-
-impl fmt::Display for CaseStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+named!(CaseStatus {
+    Open = "open", Approved = "approved", Rejected = "rejected",
+} name => AccountsError::Damaged { name: "verification_case".to_owned() });
 
 /// A person to be verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,18 +113,12 @@ pub(super) async fn open_case(
 }
 
 fn from_row(row: &Row) -> Result<VerificationCase, AccountsError> {
-    let status = match row.text(4)? {
-        "open" => CaseStatus::Open,
-        "approved" => CaseStatus::Approved,
-        "rejected" => CaseStatus::Rejected,
-        _ => return Err(AccountsError::Damaged { name: "verification_case".to_owned() }),
-    };
     Ok(VerificationCase {
         id: row.text(0)?.to_owned(),
         account: AccountId(row.bytes(1)?),
         level: VerificationLevel::from_number(row.int(2)?)?,
         provider: row.text(3)?.to_owned(),
-        status,
+        status: row.text(4)?.parse()?,
         opened_at_ms: row.uint(5)?,
         decided_at_ms: row.opt_int(6)?.map(i64::cast_unsigned),
     })

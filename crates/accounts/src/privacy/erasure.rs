@@ -1,8 +1,5 @@
 //! Erasures: opened with a date, withdrawn until they begin, and what stands in their way.
 
-use std::fmt;
-use std::str::FromStr;
-
 use aws_lc_rs::rand;
 use datamesh_db::{Row, Tx, Value};
 use datamesh_types::AccountId;
@@ -10,6 +7,7 @@ use serde::Serialize;
 
 use super::ErasureError;
 use crate::hold::{self, lock_holds};
+use crate::named::named;
 use crate::owner::Owner;
 use crate::{AccountStatus, Accounts, AccountsError, HoldKind, HoldScope};
 
@@ -27,34 +25,9 @@ pub enum ErasureStatus {
     Withdrawn,
 }
 
-impl ErasureStatus {
-    const ALL: [Self; 4] = [Self::Open, Self::Running, Self::Done, Self::Withdrawn];
-
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Withdrawn => "withdrawn",
-        }
-    }
-}
-
-impl fmt::Display for ErasureStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for ErasureStatus {
-    type Err = AccountsError;
-
-    fn from_str(name: &str) -> Result<Self, AccountsError> {
-        let known = Self::ALL.into_iter().find(|status| status.name() == name);
-        known.ok_or_else(|| AccountsError::Damaged { name: "erasure".to_owned() })
-    }
-}
+named!(ErasureStatus {
+    Open = "open", Running = "running", Done = "done", Withdrawn = "withdrawn",
+} name => AccountsError::Damaged { name: "erasure".to_owned() });
 
 /// The erasure of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
