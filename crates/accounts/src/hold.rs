@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use aws_lc_rs::rand;
-use datamesh_db::{CommitHook, DbError, Row, Tx, TxFuture, UsageChange};
+use datamesh_db::{CommitHook, DbError, Row, Tx};
 use datamesh_types::AccountId;
 
 use crate::named::named;
 use crate::owner::Owner;
+use crate::reservation::refused;
 use crate::{Accounts, AccountsError};
 
 /// Why an account is held.
@@ -146,32 +147,20 @@ pub(crate) async fn legal(
     Ok(holds.into_iter().find(|hold| hold.kind == HoldKind::Legal && hold.is_active(now_ms)))
 }
 
-/// See [`Accounts::expiry_hook`].
-struct Expiry {
-    accounts: Accounts,
-    release: Arc<dyn CommitHook>,
-}
-
-impl CommitHook for Expiry {
-    fn run<'t>(&'t self, tx: &'t mut Tx, change: &'t UsageChange) -> TxFuture<'t, (), DbError> {
-        Box::pin(async move {
-            match legal(tx, change.account, self.accounts.now_ms()).await {
-                Ok(None) => self.release.run(tx, change).await,
-                Ok(Some(Hold { kind, scope, .. })) => {
-                    Err(DbError::Rejected { source: Box::new(AccountsError::Held { kind, scope }) })
-                }
-                Err(AccountsError::Db(error)) => Err(error),
-                Err(error) => Err(DbError::Rejected { source: Box::new(error) }),
-            }
-        })
-    }
-}
-
 impl Accounts {
     /// A hook for commits that delete what is stored because its time is over, which nobody asks for at the moment. It
     /// records the change, and refuses it with [`AccountsError::Held`] under a legal hold.
     pub fn expiry_hook(&self) -> Arc<dyn CommitHook> {
-        Arc::new(Expiry { accounts: self.clone(), release: self.release_hook() })
+        let accounts = self.clone();
+        self.guarded_release_hook(move |tx, account| {
+            let now_ms = accounts.now_ms();
+            Box::pin(async move {
+                match legal(tx, account, now_ms).await.map_err(refused)? {
+                    None => Ok(()),
+                    Some(Hold { kind, scope, .. }) => Err(refused(AccountsError::Held { kind, scope })),
+                }
+            })
+        })
     }
 
     /// Holds an account. This gateway minds it at once, the others within five seconds.

@@ -147,6 +147,15 @@ impl Accounts {
     pub fn release_hook(&self) -> Arc<dyn CommitHook> {
         Arc::new(Release { accounts: self.clone() })
     }
+
+    /// The same for deletions that nobody asks for at the moment: an error of `guard`, which is asked about the account in
+    /// their transaction, refuses them.
+    pub(crate) fn guarded_release_hook<G>(&self, guard: G) -> Arc<dyn CommitHook>
+    where
+        G: for<'t> Fn(&'t mut Tx, AccountId) -> TxFuture<'t, (), DbError> + Send + Sync + 'static,
+    {
+        Arc::new(GuardedRelease { guard, release: Release { accounts: self.clone() } })
+    }
 }
 
 impl Reservation {
@@ -219,7 +228,26 @@ impl CommitHook for Release {
     }
 }
 
-fn refused(error: AccountsError) -> DbError {
+/// See [`Accounts::guarded_release_hook`].
+struct GuardedRelease<G> {
+    guard: G,
+    release: Release,
+}
+
+impl<G> CommitHook for GuardedRelease<G>
+where
+    G: for<'t> Fn(&'t mut Tx, AccountId) -> TxFuture<'t, (), DbError> + Send + Sync + 'static,
+{
+    fn run<'t>(&'t self, tx: &'t mut Tx, change: &'t UsageChange) -> TxFuture<'t, (), DbError> {
+        Box::pin(async move {
+            (self.guard)(tx, change.account).await?;
+            self.release.run(tx, change).await
+        })
+    }
+}
+
+/// Why a hook refuses its commit.
+pub(crate) fn refused(error: AccountsError) -> DbError {
     match error {
         AccountsError::Db(error) => error,
         other => DbError::Rejected { source: Box::new(other) },

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use datamesh_db::{CommitHook, DbError, Tx, TxFuture, UsageChange, Value};
+use datamesh_db::{CommitHook, DbError, Tx, TxFuture, Value};
 use datamesh_types::{AccountId, DomainId};
 
 use super::erasure::{check_no_legal_hold, unended};
@@ -27,22 +27,11 @@ async fn check_running(tx: &mut Tx, erasure: &Erasure, now_ms: u64) -> Result<()
     }
 }
 
-/// See [`Accounts::erasure_hook`].
-struct ErasureHook {
-    accounts: Accounts,
-    erasure: Erasure,
-    release: Arc<dyn CommitHook>,
-}
-
-impl CommitHook for ErasureHook {
-    fn run<'t>(&'t self, tx: &'t mut Tx, change: &'t UsageChange) -> TxFuture<'t, (), DbError> {
-        Box::pin(async move {
-            match check_running(tx, &self.erasure, self.accounts.now_ms()).await {
-                Ok(()) => self.release.run(tx, change).await,
-                Err(ErasureError::Accounts(AccountsError::Db(error))) => Err(error),
-                Err(error) => Err(DbError::Rejected { source: Box::new(error) }),
-            }
-        })
+/// Why the hook of an erasure refuses its commit.
+fn refused(error: ErasureError) -> DbError {
+    match error {
+        ErasureError::Accounts(AccountsError::Db(error)) => error,
+        other => DbError::Rejected { source: Box::new(other) },
     }
 }
 
@@ -50,8 +39,11 @@ impl Accounts {
     /// A hook for commits that delete what an account stores because it is erased. It records the change, and refuses it with
     /// an [`ErasureError`] under a legal hold.
     pub fn erasure_hook(&self, erasure: &Erasure) -> Arc<dyn CommitHook> {
-        let (accounts, release) = (self.clone(), self.release_hook());
-        Arc::new(ErasureHook { accounts, erasure: erasure.clone(), release })
+        let (accounts, erasure) = (self.clone(), Arc::new(erasure.clone()));
+        self.guarded_release_hook(move |tx, _| {
+            let (erasure, now_ms) = (Arc::clone(&erasure), accounts.now_ms());
+            Box::pin(async move { check_running(tx, &erasure, now_ms).await.map_err(refused) })
+        })
     }
 
     /// Whether an erasure that has begun may go on.
