@@ -94,6 +94,21 @@ pub struct NewHold {
 }
 
 impl Hold {
+    /// One that begins now, and that an operator may lift.
+    pub(crate) fn begin(id: String, account: AccountId, new: NewHold, now_ms: u64) -> Self {
+        Self {
+            id,
+            account,
+            kind: new.kind,
+            scope: new.scope,
+            reason: new.reason,
+            created_at_ms: now_ms,
+            until_ms: new.until_ms,
+            lifted_at_ms: None,
+            is_automatic: false,
+        }
+    }
+
     /// Whether it counts at this moment.
     pub fn is_active(&self, now_ms: u64) -> bool {
         self.lifted_at_ms.is_none() && self.until_ms.is_none_or(|until_ms| until_ms > now_ms)
@@ -136,6 +151,24 @@ pub(crate) async fn lock_holds(tx: &mut Tx, account: AccountId) -> Result<(), Db
     tx.lock(&[b"holds/".as_slice(), &account.0].concat()).await
 }
 
+/// Places a hold. Whether it did: not when there is no such account, or a hold with this id.
+pub(crate) async fn place(tx: &mut Tx, hold: &Hold) -> Result<bool, AccountsError> {
+    const PLACE: &str =
+        "INSERT INTO hold (id, account, kind, scope, reason, created_at_ms, until_ms, automatic)
+        SELECT $1, id, $3, $4, $5, $6, $7, $8 FROM account WHERE id = $2 ON CONFLICT (id) DO NOTHING";
+    let params = [
+        (&hold.id).into(),
+        hold.account.into(),
+        hold.kind.name().into(),
+        hold.scope.name().into(),
+        (&hold.reason).into(),
+        hold.created_at_ms.into(),
+        hold.until_ms.into(),
+        hold.is_automatic.into(),
+    ];
+    Ok(tx.execute(PLACE, &params).await? == 1)
+}
+
 /// The legal hold that an account is under. Nobody places one, until the transaction ends.
 pub(crate) async fn legal(
     tx: &mut Tx,
@@ -169,8 +202,6 @@ impl Accounts {
     /// [`AccountsError::NoSuchAccount`]; [`AccountsError::InvalidHold`] for one that is over already, and for the kind of
     /// erasures.
     pub async fn hold(&self, account: AccountId, new: NewHold) -> Result<Hold, AccountsError> {
-        const INSERT: &str = "INSERT INTO hold (id, account, kind, scope, reason, created_at_ms, until_ms)
-            SELECT $1, id, $3, $4, $5, $6, $7 FROM account WHERE id = $2";
         let now_ms = self.now_ms();
         if new.until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
             return Err(AccountsError::InvalidHold { reason: "until: expected a time to come".to_owned() });
@@ -181,34 +212,13 @@ impl Accounts {
         }
         let mut id = [0; 8];
         rand::fill(&mut id).map_err(|_| AccountsError::Random)?;
-        let hold = Hold {
-            id: hex::encode(id),
-            account,
-            kind: new.kind,
-            scope: new.scope,
-            reason: new.reason,
-            created_at_ms: now_ms,
-            until_ms: new.until_ms,
-            lifted_at_ms: None,
-            is_automatic: false,
-        };
-        let params = [
-            (&hold.id).into(),
-            account.into(),
-            hold.kind.name().into(),
-            hold.scope.name().into(),
-            (&hold.reason).into(),
-            now_ms.into(),
-            hold.until_ms.into(),
-        ];
+        let hold = Hold::begin(hex::encode(id), account, new, now_ms);
+        let placed = hold.clone();
         self.write(move |tx| {
-            let params = params.clone();
+            let hold = placed.clone();
             Box::pin(async move {
                 lock_holds(tx, account).await?;
-                match tx.execute(INSERT, &params).await? {
-                    0 => Err(AccountsError::NoSuchAccount { account }),
-                    _ => Ok(()),
-                }
+                if place(tx, &hold).await? { Ok(()) } else { Err(AccountsError::NoSuchAccount { account }) }
             })
         })
         .await?;

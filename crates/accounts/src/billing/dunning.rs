@@ -10,6 +10,7 @@ use datamesh_types::AccountId;
 use tracing::warn;
 
 use super::invoice::{InvoiceStatus, StoredInvoice};
+use crate::hold::{Hold, NewHold, place};
 use crate::named::named;
 use crate::{Accounts, AccountsError, HoldKind, HoldScope, Owner};
 
@@ -120,8 +121,7 @@ impl Accounts {
         let mut after = String::new();
         let mut taken = 0;
         loop {
-            let params =
-                [InvoiceStatus::Final.number().into(), now_ms.into(), (&after).into(), PAGE.into()];
+            let params = [InvoiceStatus::Final.number().into(), now_ms.into(), (&after).into(), PAGE.into()];
             let rows = self.db().rows(OVERDUE, params.into()).await?;
             let Some(last) = rows.last() else { return Ok(taken) };
             last.text(0)?.clone_into(&mut after);
@@ -176,8 +176,6 @@ async fn step(
 ) -> Result<bool, AccountsError> {
     const ADVANCE: &str = "UPDATE invoice SET dunning = $2 WHERE id = $1 AND status = $3 AND dunning = $4
         AND reopened = $5";
-    const HOLD: &str = "INSERT INTO hold (id, account, kind, scope, reason, created_at_ms)
-        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING";
     let status = InvoiceStatus::Final.number();
     let params = [id.into(), stage.number().into(), status.into(), before.into(), round.into()];
     if tx.execute(ADVANCE, &params).await? == 0 {
@@ -189,15 +187,8 @@ async fn step(
     for passed in passed {
         let Some(scope) = passed.scope() else { continue };
         let reason = format!("invoice {id} is overdue");
-        let params = [
-            hold_id(id, round, passed).into(),
-            account.into(),
-            HoldKind::Billing.name().into(),
-            scope.name().into(),
-            reason.into(),
-            now_ms.into(),
-        ];
-        tx.execute(HOLD, &params).await?;
+        let new = NewHold { kind: HoldKind::Billing, scope, reason, until_ms: None };
+        place(tx, &Hold::begin(hold_id(id, round, passed), account, new, now_ms)).await?;
     }
     Ok(true)
 }

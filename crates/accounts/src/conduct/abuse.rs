@@ -8,7 +8,7 @@ use datamesh_types::AccountId;
 
 use super::case::{cases_of, from_row, select};
 use super::{AbuseCase, AbuseKind, AbuseStatus, Reputation};
-use crate::hold::lock_holds;
+use crate::hold::{Hold, NewHold, lock_holds, place};
 use crate::owner::Owner;
 use crate::{Accounts, AccountsError, HoldKind, HoldScope};
 
@@ -249,8 +249,6 @@ async fn settle(
 ) -> Result<bool, AccountsError> {
     const HELD: &str = "SELECT id FROM hold
         WHERE account = $1 AND kind = 'abuse' AND automatic = 1 AND lifted_at_ms IS NULL";
-    const PLACE: &str = "INSERT INTO hold (id, account, kind, scope, reason, created_at_ms, automatic)
-        VALUES ($1, $2, $3, $4, 'cases of abuse', $5, 1)";
     const LIFT: &str = "UPDATE hold SET lifted_at_ms = $2
         WHERE account = $1 AND kind = 'abuse' AND automatic = 1 AND lifted_at_ms IS NULL";
     let is_held = tx.query_opt(HELD, &[account.into()]).await?.is_some();
@@ -259,8 +257,14 @@ async fn settle(
     if shall_be_held && !is_held {
         let mut id = [0; 8];
         rand::fill(&mut id).map_err(|_| AccountsError::Random)?;
-        let (kind, scope) = (HoldKind::Abuse.name().into(), HoldScope::Write.name().into());
-        tx.execute(PLACE, &[hex::encode(id).into(), account.into(), kind, scope, now_ms.into()]).await?;
+        let new = NewHold {
+            kind: HoldKind::Abuse,
+            scope: HoldScope::Write,
+            reason: "cases of abuse".to_owned(),
+            until_ms: None,
+        };
+        let hold = Hold { is_automatic: true, ..Hold::begin(hex::encode(id), account, new, now_ms) };
+        place(tx, &hold).await?;
     }
     if is_held && !shall_be_held {
         tx.execute(LIFT, &[account.into(), now_ms.into()]).await?;

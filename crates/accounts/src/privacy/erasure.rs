@@ -6,7 +6,7 @@ use datamesh_types::AccountId;
 use serde::Serialize;
 
 use super::ErasureError;
-use crate::hold::{self, lock_holds};
+use crate::hold::{self, Hold, NewHold, lock_holds};
 use crate::named::named;
 use crate::owner::Owner;
 use crate::{AccountStatus, Accounts, AccountsError, HoldKind, HoldScope};
@@ -202,8 +202,6 @@ impl Accounts {
 async fn open(tx: &mut Tx, erasure: &Erasure, hold: &str) -> Result<(), ErasureError> {
     const STATUS: &str = "SELECT status FROM account WHERE id = $1";
     const CLOSE: &str = "UPDATE account SET status = 'closing' WHERE id = $1";
-    const HOLD: &str = "INSERT INTO hold (id, account, kind, scope, reason, created_at_ms, automatic)
-        VALUES ($1, $2, $3, $4, 'an erasure is open', $5, 1)";
     const OPEN: &str =
         "INSERT INTO erasure (id, account, status, status_before, hold, opened_at_ms, due_at_ms)
         VALUES ($1, $2, 'open', $3, $4, $5, $6)";
@@ -217,9 +215,14 @@ async fn open(tx: &mut Tx, erasure: &Erasure, hold: &str) -> Result<(), ErasureE
     if unended(tx, account).await?.is_some() {
         return Err(ErasureError::AlreadyOpen { account });
     }
-    let kind = HoldKind::Erasure.name().into();
-    let scope = HoldScope::Write.name().into();
-    tx.execute(HOLD, &[hold.into(), account.into(), kind, scope, erasure.opened_at_ms.into()]).await?;
+    let new = NewHold {
+        kind: HoldKind::Erasure,
+        scope: HoldScope::Write,
+        reason: "an erasure is open".to_owned(),
+        until_ms: None,
+    };
+    let begun = Hold::begin(hold.to_owned(), account, new, erasure.opened_at_ms);
+    hold::place(tx, &Hold { is_automatic: true, ..begun }).await?;
     let params = [
         (&erasure.id).into(),
         account.into(),
