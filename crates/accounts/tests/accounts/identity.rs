@@ -1,11 +1,9 @@
-//! Registration, login, verification, and keys through a session.
-
-use std::sync::Mutex;
+//! Registration, login, and keys through a session.
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use datamesh_accounts::{
-    AccountMail, AccountStatus, Decision, IdentityError, Judgement, KeyStatus, LoginSession, MailText,
-    NewRegistration, Proof, Secret, VerificationCase, VerificationLevel, VerificationProvider, login_text,
+    AccountMail, AccountStatus, IdentityError, KeyStatus, LoginSession, MailText, NewRegistration, Proof,
+    Secret, VerificationLevel, login_text,
 };
 
 use super::*;
@@ -279,78 +277,6 @@ async fn a_login_takes_as_long_for_nobody_as_for_somebody() {
         });
         // A login without its hash would be a hundred times quicker; a busy machine is not.
         assert!((0.5..2.0).contains(&(nobody / somebody)), "{nobody} against {somebody}");
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_plan_that_needs_more_waits_for_a_decision() {
-    for_each_engine(|db| async move {
-        let fixture = Fixture::new(db);
-        let accounts = fixture.gateway().await;
-        let user = register(&accounts, registration("a@example.org", "premium")).await;
-        assert_eq!(user.status, AccountStatus::Pending);
-        let pending = session(&accounts, "a@example.org").await;
-        let refused = accounts.create_own_key(&pending, None).await;
-        assert!(
-            matches!(refused, Err(IdentityError::WrongStatus { status: AccountStatus::Pending })),
-            "{refused:?}"
-        );
-        // Not even a key that an operator made opens it.
-        let key = accounts.create_key(user.id, None).await.unwrap();
-        assert!(accounts.lookup(&key.access_key_id).await.unwrap().is_none());
-
-        let cases = accounts.open_cases(10).await.unwrap();
-        assert_eq!(cases.len(), 1);
-        assert_eq!((cases[0].account, cases[0].level), (user.id, VerificationLevel::Identity));
-        assert_eq!(accounts.judge_cases(10).await.unwrap(), 0, "an operator decides");
-        assert_eq!(accounts.decide_case(user.id, true).await.unwrap(), AccountStatus::Active);
-        assert!(matches!(accounts.decide_case(user.id, true).await, Err(IdentityError::NoCase)));
-        let active = session(&accounts, "a@example.org").await;
-        assert_eq!((active.status, active.level), (AccountStatus::Active, VerificationLevel::Identity));
-        accounts.create_own_key(&active, None).await.unwrap();
-        fixture.clock.advance(Duration::from_secs(5));
-        assert!(accounts.lookup(&key.access_key_id).await.unwrap().is_some());
-
-        let user = register(&accounts, registration("b@example.org", "enterprise")).await;
-        assert_eq!(accounts.decide_case(user.id, false).await.unwrap(), AccountStatus::Pending);
-        assert_eq!(accounts.open_cases(10).await.unwrap(), []);
-    })
-    .await;
-}
-
-/// Approves of what it is told.
-#[derive(Default)]
-struct Scripted(Mutex<Vec<Decision>>);
-
-impl VerificationProvider for Scripted {
-    fn name(&self) -> &'static str {
-        "scripted"
-    }
-
-    fn judge<'c>(&'c self, case: &'c VerificationCase) -> Judgement<'c> {
-        assert_eq!(case.provider, "scripted");
-        let decision = self.0.lock().unwrap().pop().unwrap_or(Decision::Waiting);
-        Box::pin(std::future::ready(Ok(decision)))
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn another_provider_decides_when_it_is_asked_again() {
-    for_each_engine(|db| async move {
-        let fixture = Fixture::new(db);
-        let provider = Arc::new(Scripted::default());
-        let verification: Arc<dyn VerificationProvider> = provider.clone();
-        let clock: Arc<dyn Clock> = fixture.clock.clone();
-        let config = AccountsConfig { clock, verification, ..AccountsConfig::default() };
-        let keyring = fixture.keyring().await.unwrap();
-        let accounts = Accounts::open(fixture.db.clone(), keyring, config).await.unwrap();
-        let user = register(&accounts, registration("a@example.org", "premium")).await;
-        assert_eq!(accounts.judge_cases(10).await.unwrap(), 0);
-        provider.0.lock().unwrap().push(Decision::Approved);
-        assert_eq!(accounts.judge_cases(10).await.unwrap(), 1);
-        assert_eq!(accounts.user(user.id).await.unwrap().unwrap().status, AccountStatus::Active);
-        assert_eq!(accounts.judge_cases(10).await.unwrap(), 0);
     })
     .await;
 }

@@ -33,6 +33,7 @@ mod quotas;
 mod rotation;
 mod service_levels;
 mod usage;
+mod verification;
 
 /// A clock that stands still until a test turns it.
 #[derive(Default)]
