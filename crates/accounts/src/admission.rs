@@ -107,7 +107,8 @@ impl Admission {
     /// long: rates are shaped before they are refused.
     ///
     /// # Errors
-    /// [`AccountsError::Held`], [`AccountsError::Distrusted`], [`AccountsError::RateExceeded`], [`AccountsError::NoSuchAccount`].
+    /// [`AccountsError::Held`], [`AccountsError::Distrusted`], [`AccountsError::RateExceeded`],
+    /// [`AccountsError::NoSuchAccount`].
     pub async fn enter(&self, owner: &Owner, effect: Effect) -> Result<(), AccountsError> {
         if self.entered().owners.iter().any(|(controls, _)| controls.owner == *owner) {
             return Ok(());

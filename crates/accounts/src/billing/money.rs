@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use aws_lc_rs::rand;
-use datamesh_db::{Tx, Value};
+use datamesh_db::{Row, Tx, Value};
 
 use super::dunning;
 use super::intent::{self, PaymentIntent};
@@ -54,6 +54,14 @@ pub struct CreditNote {
     pub reason: String,
     /// When it was made, milliseconds since 1970.
     pub at_ms: u64,
+}
+
+impl CreditNote {
+    /// Reads the columns `id, amount, reason, at_ms`.
+    pub(crate) fn from_row(row: &Row) -> Result<Self, AccountsError> {
+        let [id, reason] = [row.text(0)?.to_owned(), row.text(2)?.to_owned()];
+        Ok(Self { id, amount: row.uint(1)?, reason, at_ms: row.uint(3)? })
+    }
 }
 
 /// What came in for an invoice, each oldest first.
@@ -228,8 +236,7 @@ async fn settlement_of(tx: &mut Tx, id: &str, total: i64) -> Result<Settlement, 
         settlement.refunds.push(Refund { provider, reference, payment, amount, at_ms });
     }
     for row in &tx.query(NOTES, &params).await? {
-        let [id, reason] = [row.text(0)?.to_owned(), row.text(2)?.to_owned()];
-        settlement.credit_notes.push(CreditNote { id, amount: row.uint(1)?, reason, at_ms: row.uint(3)? });
+        settlement.credit_notes.push(CreditNote::from_row(row)?);
     }
     settlement.intents = intent::of_invoice(tx, id).await?;
     Ok(settlement)

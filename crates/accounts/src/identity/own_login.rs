@@ -82,7 +82,8 @@ impl Accounts {
         new: Option<[u8; 32]>,
     ) -> Result<(), IdentityError> {
         const SET: &str = "UPDATE account SET public_key = $2 WHERE id = $1 AND status <> 'erased'";
-        const REMOVE: &str = "UPDATE account SET public_key = $2 WHERE id = $1 AND status <> 'erased' AND password IS NOT NULL";
+        const REMOVE: &str = "UPDATE account SET public_key = $2
+            WHERE id = $1 AND status <> 'erased' AND password IS NOT NULL";
         self.check_proof(session.account, proof).await?;
         let sql = if new.is_some() { SET } else { REMOVE };
         self.change_login(session.account, sql, new.map(|key| key.to_vec()).into()).await

@@ -166,11 +166,7 @@ fn note_id(invoice: &str) -> String {
 async fn issued(tx: &mut Tx, invoice: &str) -> Result<Option<CreditNote>, AccountsError> {
     const ISSUED: &str = "SELECT id, amount, reason, at_ms FROM credit_note WHERE id = $1";
     let row = tx.query_opt(ISSUED, &[note_id(invoice).into()]).await?;
-    let note = row.map(|row| {
-        let [id, reason] = [row.text(0)?.to_owned(), row.text(2)?.to_owned()];
-        Ok(CreditNote { id, amount: row.uint(1)?, reason, at_ms: row.uint(3)? })
-    });
-    note.transpose()
+    row.map(|row| CreditNote::from_row(&row)).transpose()
 }
 
 /// The credit note that an invoice gets as it becomes final, if its month was less available than promised.
