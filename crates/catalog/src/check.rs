@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use datamesh_db::{Tx, Value};
+use datamesh_db::{Row, Tx, Value};
 use datamesh_types::AccountId;
 
 use crate::check_configs::check_configs;
@@ -143,19 +143,12 @@ impl Catalog {
                FROM upload_part p JOIN upload u ON u.id = p.upload JOIN bucket b ON b.id = u.bucket
                UNION ALL SELECT account, 0, 0 FROM bucket) AS stored
              GROUP BY account ORDER BY account";
-        self.db
-            .scan(|tx| {
-                Box::pin(async move {
-                    let rows = tx.query(SUM, &[]).await?;
-                    rows.iter()
-                        .map(|row| {
-                            let account = AccountId(row.bytes(0)?);
-                            Ok(AccountUsage { account, bytes: row.uint(1)?, objects: row.uint(2)? })
-                        })
-                        .collect()
-                })
-            })
-            .await
+        let rows = self.db.rows(SUM, [].into()).await?;
+        let usage = |row: &Row| {
+            let account = AccountId(row.bytes(0)?);
+            Ok(AccountUsage { account, bytes: row.uint(1)?, objects: row.uint(2)? })
+        };
+        rows.iter().map(usage).collect()
     }
 }
 

@@ -4,7 +4,7 @@
 //! a [`Bucket`] knows without asking again that a feature is not in use, and may keep a document for as long as
 //! that number stays.
 
-use datamesh_db::{Tx, Value};
+use datamesh_db::Tx;
 
 use crate::{Bucket, BucketId, Catalog, CatalogError, Versioning};
 
@@ -108,14 +108,8 @@ impl Catalog {
         kind: ConfigKind,
     ) -> Result<Option<String>, CatalogError> {
         const SELECT: &str = "SELECT document FROM bucket_config WHERE bucket = $1 AND kind = $2";
-        self.db
-            .read(move |tx| {
-                Box::pin(async move {
-                    let row = tx.query_opt(SELECT, &[bucket.0.into(), kind.code().into()]).await?;
-                    row.map(|mut row| Ok(row.take_text(0)?)).transpose()
-                })
-            })
-            .await
+        let row = self.db.row(SELECT, [bucket.0.into(), kind.code().into()].into()).await?;
+        row.map(|mut row| Ok(row.take_text(0)?)).transpose()
     }
 
     /// Sets or removes a bucket's document, and increments [`Bucket::config_epoch`] in the same transaction.
@@ -150,15 +144,8 @@ impl Catalog {
             " FROM bucket_config c JOIN bucket b ON b.id = c.bucket
               WHERE c.kind = $1 AND c.bucket > $2 ORDER BY c.bucket LIMIT $3"
         );
-        let params = [kind.code().into(), after.0.into(), limit.into()];
-        self.db
-            .scan(move |tx| {
-                let params: [Value; 3] = params.clone();
-                Box::pin(async move {
-                    tx.query(SELECT, &params).await?.iter().map(crate::bucket::bucket_from_row).collect()
-                })
-            })
-            .await
+        let rows = self.db.rows(SELECT, [kind.code().into(), after.0.into(), limit.into()].into()).await?;
+        rows.iter().map(crate::bucket::bucket_from_row).collect()
     }
 }
 

@@ -110,11 +110,7 @@ impl Catalog {
     /// All placement groups, by number.
     pub async fn groups(&self) -> Result<Vec<PlacementGroup>, CatalogError> {
         const SELECT: &str = concat!("SELECT ", group_columns!(), " FROM placement_group ORDER BY id");
-        self.db
-            .scan(|tx| {
-                Box::pin(async move { tx.query(SELECT, &[]).await?.iter().map(group_from_row).collect() })
-            })
-            .await
+        self.db.rows(SELECT, [].into()).await?.iter().map(group_from_row).collect()
     }
 
     /// Adds an open group.

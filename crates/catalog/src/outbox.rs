@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use datamesh_db::{Tx, Value};
+use datamesh_db::{Row, Tx, Value};
 
 use crate::replace::LockedKey;
 use crate::rows::delete_by_id;
@@ -78,30 +78,23 @@ impl Catalog {
         const SELECT: &str =
             "SELECT id, bucket, key, version, sequence, destination, document, created_at_ms,
              attempts, size FROM outbox WHERE not_before_ms <= $1 ORDER BY not_before_ms, id LIMIT $2";
-        self.db
-            .scan(move |tx| {
-                Box::pin(async move {
-                    let rows = tx.query(SELECT, &[now_ms.into(), limit.into()]).await?;
-                    rows.into_iter()
-                        .map(|mut row| {
-                            let version = row.text(3)?.parse();
-                            Ok(StoredMessage {
-                                id: MessageId(row.int(0)?),
-                                bucket: BucketId(row.int(1)?),
-                                key: row.take_blob(2)?,
-                                version: version.map_err(|_| CatalogError::Corrupt { what: "message" })?,
-                                sequence: row.uint(4)?,
-                                destination: row.take_text(5)?,
-                                document: row.take_text(6)?,
-                                created_at_ms: row.uint(7)?,
-                                attempts: row.uint(8)? as u32,
-                                size: row.opt_int(9)?.map(i64::cast_unsigned),
-                            })
-                        })
-                        .collect()
-                })
+        let rows = self.db.rows(SELECT, [now_ms.into(), limit.into()].into()).await?;
+        let message = |mut row: Row| {
+            let version = row.text(3)?.parse();
+            Ok(StoredMessage {
+                id: MessageId(row.int(0)?),
+                bucket: BucketId(row.int(1)?),
+                key: row.take_blob(2)?,
+                version: version.map_err(|_| CatalogError::Corrupt { what: "message" })?,
+                sequence: row.uint(4)?,
+                destination: row.take_text(5)?,
+                document: row.take_text(6)?,
+                created_at_ms: row.uint(7)?,
+                attempts: row.uint(8)? as u32,
+                size: row.opt_int(9)?.map(i64::cast_unsigned),
             })
-            .await
+        };
+        rows.into_iter().map(message).collect()
     }
 
     /// Forgets messages: they were delivered, or given up.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use datamesh_db::{Tx, Value};
+use datamesh_db::{Row, Tx, Value};
 use datamesh_types::DomainId;
 
 use crate::manifest::{self, release};
@@ -59,26 +59,16 @@ impl Catalog {
             StoredContent::Manifest(manifest) => (WHOLE, manifest.0.into()),
             StoredContent::Parts { .. } => (PARTS, version.sequence.into()),
         };
-        self.db
-            .scan(move |tx| {
-                let params = [param.clone()];
-                Box::pin(async move {
-                    tx.query(sql, &params)
-                        .await?
-                        .iter()
-                        .map(|row| {
-                            Ok(VersionManifest {
-                                part: row.opt_int(0)?.map(|number| number as u16),
-                                manifest: ManifestId(row.int(1)?),
-                                domain: DomainId(row.bytes(2)?),
-                                backend: row.text(3)?.to_owned(),
-                                size: row.uint(4)?,
-                            })
-                        })
-                        .collect()
-                })
+        let manifest = |row: &Row| {
+            Ok(VersionManifest {
+                part: row.opt_int(0)?.map(|number| number as u16),
+                manifest: ManifestId(row.int(1)?),
+                domain: DomainId(row.bytes(2)?),
+                backend: row.text(3)?.to_owned(),
+                size: row.uint(4)?,
             })
-            .await
+        };
+        self.db.rows(sql, [param].into()).await?.iter().map(manifest).collect()
     }
 
     /// The chunks of a manifest from byte `from` on, at most 1,024; the first may begin before it.

@@ -1,5 +1,7 @@
 //! What is known of chunks' shards: which are missing, which chunks are lost.
 
+use std::sync::Arc;
+
 use datamesh_db::{Engine, Row, Tx, Value};
 use datamesh_types::{GroupId, SealedId};
 
@@ -16,7 +18,7 @@ impl Catalog {
     ) -> Result<Vec<GroupChunk>, CatalogError> {
         const SELECT: &str = "SELECT placement, sealed, sealed_len, missing FROM chunk
              WHERE placement = $1 AND sealed > $2 ORDER BY sealed LIMIT $3";
-        self.group_chunks(SELECT, vec![group.into(), after_sealed(after), limit.into()]).await
+        self.group_chunks(SELECT, [group.into(), after_sealed(after), limit.into()].into()).await
     }
 
     /// Up to `limit` chunks that lack shards, by sealed id, after `after`.
@@ -27,28 +29,19 @@ impl Catalog {
     ) -> Result<Vec<GroupChunk>, CatalogError> {
         const SELECT: &str = "SELECT placement, sealed, sealed_len, missing FROM chunk
              WHERE missing IS NOT NULL AND sealed > $1 ORDER BY sealed LIMIT $2";
-        self.group_chunks(SELECT, vec![after_sealed(after), limit.into()]).await
+        self.group_chunks(SELECT, [after_sealed(after), limit.into()].into()).await
     }
 
     async fn group_chunks(
         &self,
         sql: &'static str,
-        params: Vec<Value>,
+        params: Arc<[Value]>,
     ) -> Result<Vec<GroupChunk>, CatalogError> {
-        self.db
-            .scan(move |tx| {
-                let params = params.clone();
-                Box::pin(async move {
-                    let rows = tx.query(sql, &params).await?;
-                    rows.iter()
-                        .map(|row| {
-                            let missing = row.opt_blob(3)?.unwrap_or_default().to_vec();
-                            Ok(GroupChunk { location: location_from_row(row, 0)?, missing })
-                        })
-                        .collect()
-                })
-            })
-            .await
+        let chunk = |row: &Row| {
+            let missing = row.opt_blob(3)?.unwrap_or_default().to_vec();
+            Ok(GroupChunk { location: location_from_row(row, 0)?, missing })
+        };
+        self.db.rows(sql, params).await?.iter().map(chunk).collect()
     }
 
     /// Records that a chunk lacks these shards. Unknown chunks are ignored: they were deleted meanwhile.
@@ -144,16 +137,8 @@ impl Catalog {
     ) -> Result<Vec<LostChunk>, CatalogError> {
         const SELECT: &str = "SELECT placement, sealed, sealed_len, backend, readable_shards, found_at_ms
              FROM lost_chunk WHERE sealed > $1 ORDER BY sealed LIMIT $2";
-        let params = [after_sealed(after), limit.into()];
-        self.db
-            .scan(move |tx| {
-                let params = params.clone();
-                Box::pin(async move {
-                    let rows = tx.query(SELECT, &params).await?;
-                    rows.iter().map(lost_from_row).collect()
-                })
-            })
-            .await
+        let rows = self.db.rows(SELECT, [after_sealed(after), limit.into()].into()).await?;
+        rows.iter().map(lost_from_row).collect()
     }
 
     /// How much work waits for background jobs: for gauges.
