@@ -1,9 +1,9 @@
 //! What people log in with: a new password by letter, a changed one, a public key.
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::{Extension, Json};
 use datamesh_accounts::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ struct Forgotten {
 /// The same answer whether the address has an account or not.
 pub(super) async fn forget_password(
     State(state): State<AccountState>,
-    Extension(Stranger(peer)): Extension<Stranger>,
+    Stranger(peer): Stranger,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     state.limiter.admit_network(peer)?;
@@ -41,7 +41,7 @@ struct Reset {
 /// Sets the password with the token of a letter.
 pub(super) async fn reset_password(
     State(state): State<AccountState>,
-    Extension(Stranger(peer)): Extension<Stranger>,
+    Stranger(peer): Stranger,
     body: Bytes,
 ) -> Result<StatusCode, ApiError> {
     state.limiter.admit_network(peer)?;

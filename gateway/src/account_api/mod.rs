@@ -14,18 +14,16 @@ mod session;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use axum::body::Body;
-use axum::extract::DefaultBodyLimit;
+use axum::Router;
+use axum::extract::FromRequestParts;
 use axum::routing::{delete, get, post, put};
-use axum::{Extension, Router};
 use datamesh_accounts::{Accounts, IdentityError};
 use datamesh_catalog::Catalog;
-use http::{Request, Response};
-use tower::ServiceExt;
+use http::request::Parts;
 
-use crate::admin_api::{ApiError, not_allowed, not_found};
-use crate::http::{RequestTrace, Respond};
+use crate::adapters::RestService;
+use crate::admin_api::{ApiError, not_found};
+use crate::http::RequestTrace;
 
 pub use limiter::{Limiter, Pace};
 
@@ -40,54 +38,38 @@ struct AccountState {
     limiter: Arc<Limiter>,
 }
 
+/// Answers people, and lets strangers do so much.
+pub fn service(accounts: Accounts, catalog: Catalog, limiter: Limiter) -> RestService {
+    let state = AccountState { accounts, catalog, limiter: Arc::new(limiter) };
+    let routes = Router::new()
+        .route("/account/v1/registrations", post(registration::register))
+        .route("/account/v1/verifications", post(registration::verify))
+        .route("/account/v1/challenges", post(session::challenge))
+        .route("/account/v1/sessions", post(session::login).delete(session::logout))
+        .route("/account/v1/password/forgotten", post(means::forget_password))
+        .route("/account/v1/password", post(means::reset_password).put(means::change_password))
+        .route("/account/v1/public-key", put(means::change_public_key))
+        .route("/account/v1/me", get(session::me))
+        .route("/account/v1/privacy/export", get(privacy::export))
+        .route("/account/v1/privacy/erasure", post(privacy::erase).delete(privacy::withdraw))
+        .route("/account/v1/keys", get(keys::list).post(keys::create))
+        .route("/account/v1/keys/{key}", delete(keys::revoke))
+        .route("/account/v1/keys/{key}/rotate", post(keys::rotate));
+    RestService::new(routes, BODY_LEN_MAX, state)
+}
+
 /// Who a request comes from.
-#[derive(Clone, Copy)]
 struct Stranger(IpAddr);
 
-/// Answers people. Cheap to clone.
-#[derive(Clone)]
-pub struct AccountService {
-    router: Router,
-}
+impl<S: Send + Sync> FromRequestParts<S> for Stranger {
+    type Rejection = ApiError;
 
-impl AccountService {
-    /// A service that lets strangers do so much.
-    pub fn new(accounts: Accounts, catalog: Catalog, limiter: Limiter) -> Self {
-        let state = AccountState { accounts, catalog, limiter: Arc::new(limiter) };
-        let router = Router::new()
-            .route("/account/v1/registrations", post(registration::register))
-            .route("/account/v1/verifications", post(registration::verify))
-            .route("/account/v1/challenges", post(session::challenge))
-            .route("/account/v1/sessions", post(session::login).delete(session::logout))
-            .route("/account/v1/password/forgotten", post(means::forget_password))
-            .route("/account/v1/password", post(means::reset_password).put(means::change_password))
-            .route("/account/v1/public-key", put(means::change_public_key))
-            .route("/account/v1/me", get(session::me))
-            .route("/account/v1/privacy/export", get(privacy::export))
-            .route("/account/v1/privacy/erasure", post(privacy::erase).delete(privacy::withdraw))
-            .route("/account/v1/keys", get(keys::list).post(keys::create))
-            .route("/account/v1/keys/{key}", delete(keys::revoke))
-            .route("/account/v1/keys/{key}/rotate", post(keys::rotate))
-            .fallback(not_found)
-            .method_not_allowed_fallback(not_allowed)
-            .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
-            .with_state(state);
-        Self { router }
-    }
-}
-
-#[async_trait]
-impl Respond for AccountService {
-    async fn respond(&self, request: Request<s3s::Body>) -> Result<Response<s3s::Body>, s3s::HttpError> {
-        let peer = request.extensions().get::<Arc<RequestTrace>>().map(|trace| trace.peer().address);
-        let router = match peer {
-            Some(peer) => self.router.clone().layer(Extension(Stranger(peer))),
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        match parts.extensions.get::<Arc<RequestTrace>>() {
+            Some(trace) => Ok(Self(trace.peer().address)),
             // Every listener traces its requests; one that would not, would have no stranger to limit.
-            None => Router::new().fallback(not_found),
-        };
-        let answered = router.oneshot(request.map(Body::new)).await;
-        let Ok(response) = answered;
-        Ok(response.map(s3s::Body::http_body_unsync))
+            None => Err(not_found().await),
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Registering, and proving that one reads the mail of an address.
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::{Extension, Json};
 use datamesh_accounts::{NewRegistration, Secret};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ pub(super) struct Register {
 /// The same answer whether the address has an account or not.
 pub(super) async fn register(
     State(state): State<AccountState>,
-    Extension(Stranger(peer)): Extension<Stranger>,
+    Stranger(peer): Stranger,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     state.limiter.admit_network(peer)?;
@@ -55,7 +55,7 @@ pub(super) struct Verify {
 /// Makes the account.
 pub(super) async fn verify(
     State(state): State<AccountState>,
-    Extension(Stranger(peer)): Extension<Stranger>,
+    Stranger(peer): Stranger,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     state.limiter.admit_network(peer)?;

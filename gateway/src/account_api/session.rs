@@ -1,11 +1,11 @@
 //! Logging in and out, and who one is.
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use axum::{Extension, Json};
 use datamesh_accounts::{IdentityError, LoginSession, Proof, Secret};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ impl FromRequestParts<AccountState> for Owner {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AccountState) -> Result<Self, ApiError> {
+        let Stranger(peer) = Stranger::from_request_parts(parts, state).await?;
         let value = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let given = value.and_then(|value| value.split_once(' '));
         let token = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token);
@@ -31,9 +32,7 @@ impl FromRequestParts<AccountState> for Owner {
             Ok(session) => Ok(Self { session, token: Secret::new(token.to_owned()) }),
             Err(error) => {
                 // Guesses are strangers' requests, too.
-                if let Some(Stranger(peer)) = parts.extensions.get::<Stranger>() {
-                    state.limiter.admit_network(*peer)?;
-                }
+                state.limiter.admit_network(peer)?;
                 Err(error.into())
             }
         }
@@ -43,7 +42,7 @@ impl FromRequestParts<AccountState> for Owner {
 /// Something to sign. Nobody needs to say for whom.
 pub(super) async fn challenge(
     State(state): State<AccountState>,
-    Extension(Stranger(peer)): Extension<Stranger>,
+    Stranger(peer): Stranger,
 ) -> Result<Json<Value>, ApiError> {
     state.limiter.admit_network(peer)?;
     Ok(Json(json!({ "challenge": state.accounts.login_challenge()? })))
@@ -83,7 +82,7 @@ pub(super) fn proof(
 /// Opens a session.
 pub(super) async fn login(
     State(state): State<AccountState>,
-    Extension(Stranger(peer)): Extension<Stranger>,
+    Stranger(peer): Stranger,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     state.limiter.admit_network(peer)?;

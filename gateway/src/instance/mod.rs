@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access_log::AccessLog;
-use crate::account_api::AccountService;
+use crate::account_api;
 use crate::adapters::CatalogDirectory;
 use crate::admin_api::{self, AdminState, Administrator, Metrics};
 use crate::config::GatewayConfig;
@@ -32,7 +32,7 @@ use crate::http;
 use crate::ingest::Ingest;
 use crate::jobs::Jobs;
 use crate::mail::{Mailer, Postman};
-use crate::payment_api::PaymentService;
+use crate::payment_api;
 use crate::request_metrics::RequestMetrics;
 use crate::retrieve::{Retrieve, RetrieveConfig};
 use crate::s3::{ConfigCache, S3Gateway, ServiceConfig, service};
@@ -313,7 +313,7 @@ fn serve_strangers(
     tasks: &TaskTracker,
 ) -> Result<(), StartError> {
     if let Some(listener) = payments {
-        let service = PaymentService::new(gateway.accounts.clone(), config.payments.limiter());
+        let service = payment_api::service(gateway.accounts.clone(), config.payments.limiter());
         tasks.spawn(listener.run(service, stop.clone()));
     }
     let Some(listener) = people else { return Ok(()) };
@@ -321,7 +321,7 @@ fn serve_strangers(
         .map_err(|source| StartError::Process { what: "mail", source: Box::new(source) })?;
     tasks.spawn(Postman::new(gateway.accounts.clone(), mailer).run(stop.clone()));
     let (accounts, catalog) = (gateway.accounts.clone(), gateway.catalog.clone());
-    let service = AccountService::new(accounts, catalog, config.registration.limiter());
+    let service = account_api::service(accounts, catalog, config.registration.limiter());
     tasks.spawn(listener.run(service, stop.clone()));
     Ok(())
 }

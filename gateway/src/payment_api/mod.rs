@@ -7,19 +7,18 @@ mod sandbox;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::body::Bytes;
+use axum::extract::{Path, State};
 use axum::routing::post;
 use axum::{Extension, Json, Router};
 use datamesh_accounts::{Accounts, AccountsError, PaymentEvent};
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::{HeaderMap, HeaderName};
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
 use crate::account_api::Limiter;
-use crate::admin_api::{ApiError, not_allowed, not_found};
-use crate::http::{RequestTrace, Respond};
+use crate::adapters::RestService;
+use crate::admin_api::ApiError;
+use crate::http::RequestTrace;
 
 pub use sandbox::SandboxSender;
 
@@ -36,33 +35,11 @@ struct PaymentState {
     limiter: Arc<Limiter>,
 }
 
-/// Hears payment providers. Cheap to clone.
-#[derive(Clone)]
-pub struct PaymentService {
-    router: Router,
-}
-
-impl PaymentService {
-    /// A service that lets strangers try so often.
-    pub fn new(accounts: Accounts, limiter: Limiter) -> Self {
-        let state = PaymentState { accounts, limiter: Arc::new(limiter) };
-        let router = Router::new()
-            .route(&format!("{NOTICES}{{provider}}"), post(hear))
-            .fallback(not_found)
-            .method_not_allowed_fallback(not_allowed)
-            .layer(DefaultBodyLimit::max(BODY_LEN_MAX))
-            .with_state(state);
-        Self { router }
-    }
-}
-
-#[async_trait]
-impl Respond for PaymentService {
-    async fn respond(&self, request: Request<s3s::Body>) -> Result<Response<s3s::Body>, s3s::HttpError> {
-        let answered = self.router.clone().oneshot(request.map(Body::new)).await;
-        let Ok(response) = answered;
-        Ok(response.map(s3s::Body::http_body_unsync))
-    }
+/// Hears payment providers, and lets strangers try so often.
+pub fn service(accounts: Accounts, limiter: Limiter) -> RestService {
+    let state = PaymentState { accounts, limiter: Arc::new(limiter) };
+    let routes = Router::new().route(&format!("{NOTICES}{{provider}}"), post(hear));
+    RestService::new(routes, BODY_LEN_MAX, state)
 }
 
 /// Records a message. Providers repeat what is not answered by a 200.
