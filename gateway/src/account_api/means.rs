@@ -8,7 +8,7 @@ use datamesh_accounts::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::session::{Owner, proof};
+use super::session::{Owner, admitted_proof};
 use super::{AccountState, Stranger};
 use crate::admin_api::{ApiError, parse};
 
@@ -72,9 +72,8 @@ pub(super) async fn change_password(
     body: Bytes,
 ) -> Result<StatusCode, ApiError> {
     let request: ChangePassword = parse(&body)?;
-    let proof = proof(request.current_password, request.challenge, request.signature)?;
-    // Whoever found a session may not guess the password with it.
-    state.limiter.admit_name(&owner.session.account.to_string())?;
+    let given = (request.current_password, request.challenge, request.signature);
+    let proof = admitted_proof(&state, &owner.session.account.to_string(), given)?;
     state.accounts.change_password(&owner.session, proof, Secret::new(request.password)).await?;
     tracing::info!(account = %owner.session.account, "somebody changed a password");
     Ok(StatusCode::NO_CONTENT)
@@ -102,8 +101,8 @@ pub(super) async fn change_public_key(
 ) -> Result<StatusCode, ApiError> {
     let request: ChangeKey = parse(&body)?;
     let key = request.public_key.as_deref().map(public_key).transpose()?;
-    let proof = proof(request.current_password, request.challenge, request.signature)?;
-    state.limiter.admit_name(&owner.session.account.to_string())?;
+    let given = (request.current_password, request.challenge, request.signature);
+    let proof = admitted_proof(&state, &owner.session.account.to_string(), given)?;
     state.accounts.change_public_key(&owner.session, proof, key).await?;
     tracing::info!(account = %owner.session.account, is_set = key.is_some(), "somebody changed a public key");
     Ok(StatusCode::NO_CONTENT)

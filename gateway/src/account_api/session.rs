@@ -62,21 +62,24 @@ pub(super) struct Login {
     signature: Option<String>,
 }
 
-/// The proof that a body has.
-pub(super) fn proof(
-    password: Option<String>,
-    challenge: Option<String>,
-    signature: Option<String>,
+/// The proof that a body has, once nobody tries `name` too often: also whoever found a session may not guess the password
+/// with it.
+pub(super) fn admitted_proof(
+    state: &AccountState,
+    name: &str,
+    (password, challenge, signature): (Option<String>, Option<String>, Option<String>),
 ) -> Result<Proof, ApiError> {
-    let message = match (password, challenge, signature) {
-        (Some(password), None, None) => return Ok(Proof::Password(Secret::new(password))),
+    let proof = match (password, challenge, signature) {
+        (Some(password), None, None) => Ok(Proof::Password(Secret::new(password))),
         (None, Some(challenge), Some(signature)) => match hex::decode(signature) {
-            Ok(signature) => return Ok(Proof::Signature { challenge, signature }),
-            Err(_) => "signature: expected hexadecimal digits",
+            Ok(signature) => Ok(Proof::Signature { challenge, signature }),
+            Err(_) => Err("signature: expected hexadecimal digits"),
         },
-        _ => "expected the password that there is, or a challenge and its signature",
+        _ => Err("expected the password that there is, or a challenge and its signature"),
     };
-    Err(ApiError::Invalid { message: message.to_owned() })
+    let proof = proof.map_err(|message| ApiError::Invalid { message: message.to_owned() })?;
+    state.limiter.admit_name(name)?;
+    Ok(proof)
 }
 
 /// Opens a session.
@@ -87,8 +90,8 @@ pub(super) async fn login(
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     state.limiter.admit_network(peer)?;
     let request: Login = parse(&body)?;
-    let proof = proof(request.password, request.challenge, request.signature)?;
-    state.limiter.admit_name(&request.user)?;
+    let given = (request.password, request.challenge, request.signature);
+    let proof = admitted_proof(&state, &request.user, given)?;
     let login = state.accounts.login(&request.user, proof).await?;
     Ok((
         StatusCode::CREATED,
