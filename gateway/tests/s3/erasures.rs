@@ -25,6 +25,15 @@ impl Service {
         self.accounts.due_erasures(1).await.unwrap().remove(0)
     }
 
+    /// Begins the erasure of account A and takes its first steps, so many, like a gateway that dies then.
+    async fn erase_partly(&self, taken: usize) {
+        let (pass, erasure) = (self.erasing(), self.due_erasure().await);
+        let running = pass.begin(&erasure).await.unwrap();
+        for step in &ErasureStep::ALL[..taken] {
+            pass.take(*step, &running).await.unwrap();
+        }
+    }
+
     async fn erasure(&self) -> Erasure {
         self.accounts.erasures(Some(self.account), 1).await.unwrap().remove(0)
     }
@@ -86,12 +95,7 @@ async fn an_erasure_that_dies_after_any_step_is_completed_by_the_next_turn() {
     for taken in 0..=ErasureStep::ALL.len() {
         let service = Service::start().await;
         let buckets = fill(&service).await;
-        let pass = service.erasing();
-        let erasure = service.due_erasure().await;
-        let running = pass.begin(&erasure).await.unwrap();
-        for step in &ErasureStep::ALL[..taken] {
-            pass.take(*step, &running).await.unwrap();
-        }
+        service.erase_partly(taken).await;
         // Whoever goes on knows nothing but what is in the database, and finds nothing to do once all is done.
         let is_done = taken == ErasureStep::ALL.len();
         let expected = if is_done { ErasureReport::default() } else { DONE };
@@ -171,12 +175,7 @@ async fn a_legal_hold_stops_an_erasure_at_any_step_until_it_is_lifted() {
     for taken in 0..ErasureStep::ALL.len() {
         let service = Service::start().await;
         let buckets = fill(&service).await;
-        let pass = service.erasing();
-        let erasure = service.due_erasure().await;
-        let running = pass.begin(&erasure).await.unwrap();
-        for step in &ErasureStep::ALL[..taken] {
-            pass.take(*step, &running).await.unwrap();
-        }
+        service.erase_partly(taken).await;
         let hold = NewHold {
             kind: HoldKind::Legal,
             scope: HoldScope::Write,
