@@ -65,16 +65,19 @@ pub(super) async fn decide(
             return Err(ApiError::Invalid { message: "decision: expected upheld or rejected".to_owned() });
         }
     };
-    let before = state.accounts.abuse_case(&case).await?;
-    let standing = state.accounts.conduct(before.account).await?;
-    let (decided, conduct) = state.accounts.decide_abuse(&case, is_upheld).await?;
     let shown = |case: &AbuseCase, conduct: &Conduct| {
         let mut shown = describe(case);
         shown["conduct"] = describe_conduct(conduct);
         shown
     };
+    let mut before = None;
     if state.accounts.is_preview() {
-        return Ok(changes(&shown(&before, &standing), &shown(&decided, &conduct)));
+        let case = state.accounts.abuse_case(&case).await?;
+        before = Some(shown(&case, &state.accounts.conduct(case.account).await?));
+    }
+    let (decided, conduct) = state.accounts.decide_abuse(&case, is_upheld).await?;
+    if let Some(before) = before {
+        return Ok(changes(&before, &shown(&decided, &conduct)));
     }
     tracing::info!(account = %decided.account, case, status = %decided.status, "an operator decided a case of abuse");
     Ok(Json(shown(&decided, &conduct)))

@@ -129,9 +129,9 @@ pub(super) async fn write_off(
     Acting(state): Acting,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let before = state.accounts.invoice(&id).await?;
+    let before = previewed(&state, &id).await?;
     let invoice = state.accounts.write_off_invoice(&id).await?;
-    if state.accounts.is_preview() {
+    if let Some(before) = before {
         return Ok(changes(&summary(&before), &summary(&invoice)));
     }
     tracing::info!(invoice = id, "an operator gave an invoice up");
@@ -140,23 +140,22 @@ pub(super) async fn write_off(
 
 /// Records a payment that came in outside of any provider, such as a bank transfer.
 pub(super) async fn pay(Acting(state): Acting, body: Bytes) -> Result<Json<Value>, ApiError> {
-    let before = invoice_paid(&state, &body).await?;
-    let invoice = state.accounts.receive_manual_payment(&body).await?;
-    if state.accounts.is_preview() {
+    let (id, payment) = state.accounts.read_manual_payment(&body)?;
+    let before = previewed(&state, &id).await?;
+    let invoice = state.accounts.record_payment(&id, payment).await?;
+    if let Some(before) = before {
         return Ok(changes(&summary(&before), &summary(&invoice)));
     }
     tracing::info!(invoice = invoice.export.id, "an operator recorded a payment");
     described(&state, &invoice).await
 }
 
-/// The invoice that a payment by hand is for, as it is before.
-async fn invoice_paid(state: &AdminState, body: &[u8]) -> Result<StoredInvoice, ApiError> {
-    #[derive(Deserialize)]
-    struct For {
-        invoice: String,
+/// The invoice that a dry run is about, as it is before.
+async fn previewed(state: &AdminState, id: &str) -> Result<Option<StoredInvoice>, ApiError> {
+    if !state.accounts.is_preview() {
+        return Ok(None);
     }
-    let For { invoice } = parse(body)?;
-    Ok(state.accounts.invoice(&invoice).await?)
+    Ok(Some(state.accounts.invoice(id).await?))
 }
 
 #[derive(Deserialize)]
@@ -221,9 +220,9 @@ pub(super) async fn credit(
         let message = "datamesh-reason: a credit note says why it was given".to_owned();
         return Err(ApiError::Invalid { message });
     }
-    let before = state.accounts.invoice(&id).await?;
+    let before = previewed(&state, &id).await?;
     let (invoice, note) = state.accounts.credit_invoice(&id, request.amount, reason).await?;
-    if state.accounts.is_preview() {
+    if let Some(before) = before {
         return Ok((StatusCode::OK, changes(&summary(&before), &summary(&invoice))));
     }
     tracing::info!(invoice = id, note = note.id, amount = note.amount, "an operator credited an invoice");

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::intent::PaymentIntent;
-use super::invoice::StoredInvoice;
 use super::money::{Payment, Refund};
 use crate::{Accounts, AccountsError};
 
@@ -188,17 +187,17 @@ impl PaymentProvider for ManualPayments {
 }
 
 impl Accounts {
-    /// Records a payment that an operator has seen come in; only while something is owed.
+    /// What an operator tells of a payment that came in just now: the invoice's id, and what
+    /// [`Accounts::record_payment`] is to record of it.
     ///
     /// # Errors
-    /// Those of [`PaymentProvider::read`] and of [`Accounts::record_payment`].
-    pub async fn receive_manual_payment(&self, notice: &[u8]) -> Result<StoredInvoice, AccountsError> {
+    /// Those of [`PaymentProvider::read`].
+    pub fn read_manual_payment(&self, notice: &[u8]) -> Result<(String, Payment), AccountsError> {
         let now_ms = self.now_ms();
         match ManualPayments.read(Notice { body: notice, signature: None, now_ms })? {
             PaymentEvent::Succeeded { payment, invoice, amount, .. } => {
                 let provider = ManualPayments::NAME.to_owned();
-                let payment = Payment { provider, reference: payment, amount, at_ms: now_ms };
-                self.record_payment(&invoice, payment).await
+                Ok((invoice, Payment { provider, reference: payment, amount, at_ms: now_ms }))
             }
             event @ (PaymentEvent::Failed { .. } | PaymentEvent::Refunded { .. }) => {
                 let reason = format!("{} cannot be told by hand", event.name());
