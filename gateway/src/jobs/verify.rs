@@ -1,9 +1,9 @@
 //! Verifying what is recorded of accounts against what is stored, and forgetting what is old.
 //!
-//! The drifts are gauges: anything but 0 is a bug; the audit log is intact or not, 1 or 0. They are set by the gateway that verified, with the time: where
-//! several run, the newest counts.
+//! The drifts are gauges: anything but 0 is a bug; the audit log is intact or not, 1 or 0. They are set by the gateway that
+//! verified, with the time: where several run, the newest counts.
 
-use datamesh_accounts::Retention;
+use datamesh_accounts::{AccountsError, AuditVerdict, Retention};
 use datamesh_catalog::Catalog;
 
 use super::{JobError, Jobs, now_ms};
@@ -30,10 +30,7 @@ impl Jobs {
                 "metered usage is not what its events say"
             );
         }
-        let audit = accounts.verify_audit().await?;
-        if let Some((sequence, fault)) = audit.first_bad {
-            tracing::error!(sequence, %fault, "the audit log is not as it was written");
-        }
+        let audit = self.verify_audit().await?;
         metrics::gauge!("datamesh_audit_intact").set(if audit.first_bad.is_none() { 1.0 } else { 0.0 });
         metrics::gauge!("datamesh_quota_drift").set(quota.drifts.len() as f64);
         metrics::gauge!("datamesh_usage_drift").set(usage.drifts.len() as f64);
@@ -49,5 +46,14 @@ impl Jobs {
             .await?;
         tracing::debug!(?purged, "forgot what was old of accounts");
         Ok(())
+    }
+
+    /// Checks the whole audit log; a fault is logged.
+    pub async fn verify_audit(&self) -> Result<AuditVerdict, AccountsError> {
+        let verdict = self.inner.accounts.verify_audit().await?;
+        if let Some((sequence, fault)) = verdict.first_bad {
+            tracing::error!(sequence, %fault, "the audit log is not as it was written");
+        }
+        Ok(verdict)
     }
 }
