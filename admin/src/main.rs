@@ -3,6 +3,7 @@
 //! Most verbs talk to a gateway's admin listener, found through `admin.json` in the data directory. `operator` and
 //! `map` work on files and need no gateway. Exit codes are in [`exit`].
 
+mod account_month;
 mod client;
 mod commands;
 mod exit;

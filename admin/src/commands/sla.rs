@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 
+use crate::account_month::AccountMonth;
 use crate::client::Client;
 use crate::exit::Failure;
 use crate::output::Output;
@@ -10,33 +11,17 @@ use crate::output::Output;
 #[derive(Subcommand)]
 pub enum Verb {
     /// Shows how available a month was for an account (in parts per million), what was promised, and what is credited.
-    Show {
-        /// The account's id or e-mail address.
-        user: String,
-        /// The month, such as 2026-11. Default: the current one, up to now.
-        #[arg(long)]
-        period: Option<String>,
-    },
+    Show(AccountMonth),
     /// Lists the windows of five minutes in which something was wrong.
-    Windows {
-        /// The account's id or e-mail address.
-        user: String,
-        /// The month, such as 2026-11. Default: the current one, up to now.
-        #[arg(long)]
-        period: Option<String>,
-    },
+    Windows(AccountMonth),
 }
 
 /// Runs one verb.
 pub async fn run(verb: &Verb, client: &Client, output: Output) -> Result<(), Failure> {
     match verb {
-        Verb::Show { user, period } => {
-            let parameters = [("period", period.as_deref())];
-            output.fields(&client.query(&["users", user, "sla"], &parameters).await?);
-        }
-        Verb::Windows { user, period } => {
-            let parameters = [("period", period.as_deref())];
-            let listed = client.query(&["users", user, "sla", "windows"], &parameters).await?;
+        Verb::Show(month) => output.fields(&month.query(client, &["sla"], &[]).await?),
+        Verb::Windows(month) => {
+            let listed = month.query(client, &["sla", "windows"], &[]).await?;
             output.rows(
                 &listed,
                 "/windows",

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
+use crate::account_month::AccountMonth;
 use crate::client::Client;
 use crate::exit::Failure;
 use crate::output::Output;
@@ -14,11 +15,8 @@ use crate::output::Output;
 pub enum Verb {
     /// Shows what an account has used in a month: together, by bucket and by access key.
     Show {
-        /// The account's id or e-mail address.
-        user: String,
-        /// The month, such as 2026-11. Default: the current one, up to now.
-        #[arg(long)]
-        period: Option<String>,
+        #[command(flatten)]
+        month: AccountMonth,
         /// Only one of its buckets.
         #[arg(long)]
         bucket: Option<String>,
@@ -73,10 +71,9 @@ const COLUMNS: [(&str, &str); 13] = [
 /// Runs one verb.
 pub async fn run(verb: &Verb, client: &Client, output: Output) -> Result<(), Failure> {
     match verb {
-        Verb::Show { user, period, bucket, key } => {
-            let parameters =
-                [("period", period.as_deref()), ("bucket", bucket.as_deref()), ("key", key.as_deref())];
-            let shown = client.query(&["users", user, "usage"], &parameters).await?;
+        Verb::Show { month, bucket, key } => {
+            let parameters = [("bucket", bucket.as_deref()), ("key", key.as_deref())];
+            let shown = month.query(client, &["usage"], &parameters).await?;
             output.rows(
                 &shown,
                 "/buckets",
