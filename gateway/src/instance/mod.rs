@@ -2,6 +2,7 @@
 
 mod access;
 mod error;
+mod listeners;
 mod payments;
 mod storage;
 
@@ -18,7 +19,6 @@ use datamesh_node::durable_file::create_private_dir;
 use datamesh_node::mesh_config;
 use datamesh_pipeline::ShardAuthKey;
 use datamesh_shard_store::ShardStore;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -38,6 +38,7 @@ use crate::retrieve::{Retrieve, RetrieveConfig};
 use crate::s3::{ConfigCache, S3Gateway, ServiceConfig, service};
 use crate::website::WebsiteService;
 
+use listeners::{Addresses, Listeners, endpoint};
 use payments::Payments;
 
 pub use access::{Credentials, make_token, reachable, read_credentials, write_credentials};
@@ -65,46 +66,12 @@ pub struct Instance {
     tasks: TaskTracker,
 }
 
-/// The listeners: bound before anything else, so that a taken port is found at once.
-struct Listeners {
-    s3: http::Server,
-    website: Option<http::Server>,
-    people: Option<http::Server>,
-    payments: Option<http::Server>,
-    admin: TcpListener,
-}
-
-/// Where they listen.
-struct Addresses {
-    s3: SocketAddr,
-    website: Option<SocketAddr>,
-    people: Option<SocketAddr>,
-    payments: Option<SocketAddr>,
-    admin: SocketAddr,
-}
-
-impl Listeners {
-    fn addresses(&self) -> Result<Addresses, StartError> {
-        let optional = |listener: &Option<http::Server>, which| {
-            let address = listener.as_ref().map(http::Server::local_addr).transpose();
-            address.map_err(StartError::io("inspect", which))
-        };
-        Ok(Addresses {
-            s3: self.s3.local_addr().map_err(StartError::io("inspect", "the S3 listener"))?,
-            website: optional(&self.website, "the website listener")?,
-            people: optional(&self.people, "the listener for people")?,
-            payments: optional(&self.payments, "the listener for payment providers")?,
-            admin: self.admin.local_addr().map_err(StartError::io("inspect", "the admin listener"))?,
-        })
-    }
-}
-
 impl Instance {
     /// Starts a gateway; it serves when this returns.
     pub async fn start(config: &GatewayConfig) -> Result<Self, StartError> {
         create_private_dir(&config.data_dir).map_err(StartError::io("create", &config.data_dir))?;
         let metrics = Metrics::install()?;
-        let listeners = bind(config).await?;
+        let listeners = Listeners::bind(config).await?;
         let db = open_database(config).await?;
         let catalog = Catalog::open(db.clone()).await?;
         let keyring = Keyring::open(db.clone(), Kek::load_or_create(config.kek_file())?).await?;
@@ -214,39 +181,6 @@ impl Instance {
             }
         }
     }
-}
-
-/// How a client on this machine reaches a listener.
-fn endpoint(tls: bool, address: SocketAddr) -> String {
-    let scheme = if tls { "https" } else { "http" };
-    format!("{scheme}://{}", reachable(address))
-}
-
-async fn bind(config: &GatewayConfig) -> Result<Listeners, StartError> {
-    let tls = match (&config.s3.tls_certificate, &config.s3.tls_key) {
-        (Some(certificate), Some(key)) => Some(http::load_tls(certificate, key)?),
-        _ => None,
-    };
-    let failed = |listener, address| move |source| StartError::Listen { listener, address, source };
-    let optional = async |listener, address| match address {
-        None => Ok(None),
-        Some(address) => {
-            let bound = http::Server::bind(address, tls.clone(), config.s3.http()).await;
-            bound.map(Some).map_err(failed(listener, address))
-        }
-    };
-    let website = optional("website", config.website.listen).await?;
-    let people = optional("accounts", config.registration.listen).await?;
-    let payments = optional("payments", config.payments.listen).await?;
-    let s3 = http::Server::bind(config.s3.listen, tls.clone(), config.s3.http()).await;
-    let admin = TcpListener::bind(config.admin.listen).await;
-    Ok(Listeners {
-        website,
-        people,
-        payments,
-        s3: s3.map_err(failed("S3", config.s3.listen))?,
-        admin: admin.map_err(failed("admin", config.admin.listen))?,
-    })
 }
 
 async fn open_database(config: &GatewayConfig) -> Result<Db, StartError> {
