@@ -1,8 +1,15 @@
 //! People who register by themselves: letters over SMTP and into a folder, sessions, keys, and what strangers may not do.
 
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 
-use super::*;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::gateway::{Gateway, admin, admin_access, admin_json, http};
 
 pub const PASSWORD: &str = "correct horse battery";
 

@@ -1,6 +1,13 @@
 //! The audit log of a real gateway, and the flags that go with every change.
 
-use super::*;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::gateway::{Gateway, admin, admin_access, admin_json, code, http, mode};
 
 const AUDITOR: &str = "0123456789abcdef0123456789abcdef";
 

@@ -1,11 +1,16 @@
 //! Money and promises of a real gateway: an invoice's way through a payment provider, and windows of an outage.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::hmac;
 use datamesh_db::{Db, DbConfig, DbError};
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use super::*;
+use super::gateway::{Gateway, admin, admin_json, code, http, refused};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// 62 days.

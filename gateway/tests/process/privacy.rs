@@ -1,13 +1,15 @@
 //! Exports, erasures and cases of abuse of a real gateway, by operators and by people themselves.
 
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
 use flate2::read::GzDecoder;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::accounts::{MANY, PASSWORD, mail_server, token, with_people};
-use super::*;
-
-fn code(data_dir: &Path, arguments: &[&str]) -> Option<i32> {
-    admin(data_dir, arguments).status.code()
-}
+use super::gateway::{Gateway, admin_json, code, mode};
 
 /// The actions in the audit log that begin like this.
 fn told(data_dir: &Path, noun: &str) -> Vec<(String, String)> {
