@@ -35,6 +35,7 @@ mod named_key;
 mod owner;
 mod pacer;
 mod plan;
+mod plan_migration;
 mod privacy;
 mod quota;
 mod reconcile;
@@ -83,6 +84,10 @@ pub use metering::{
 pub use owner::{Month, Owner};
 pub use pacer::Pace;
 pub use plan::{AppliedPlan, PlanFile, PlanVersion};
+pub use plan_migration::{
+    Cohort, CohortStanding, MigratedBatch, MigrationRun, MigrationState, NewPlanMigration, PlanMigration,
+    PlanMigrationError,
+};
 pub use privacy::{Dossier, DossierPart, Erasure, ErasureError, ErasureStatus};
 pub use reconcile::{Drift, Reconciliation};
 pub use reservation::Reservation;

@@ -93,6 +93,21 @@ pub(crate) async fn one(tx: &mut Tx, name: &str, version: u64) -> Result<PlanVer
     row.map_or_else(unknown, |row| from_row(&row))
 }
 
+/// The version of a plan that is named, or its newest one.
+///
+/// # Errors
+/// [`AccountsError::UnknownPlan`].
+pub(crate) async fn named(
+    tx: &mut Tx,
+    name: &str,
+    version: Option<u64>,
+) -> Result<PlanVersion, AccountsError> {
+    match version {
+        Some(version) => one(tx, name, version).await,
+        None => newest(tx, name).await,
+    }
+}
+
 impl Accounts {
     /// All versions of all plans, by name and version.
     pub async fn plans(&self) -> Result<Vec<PlanVersion>, AccountsError> {

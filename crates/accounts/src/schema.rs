@@ -1,5 +1,6 @@
 //! The tables.
 
+mod plan_migration;
 mod privacy;
 
 use datamesh_db::Migration;
@@ -60,6 +61,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 6, sqlite: IDENTITY_ON_SQLITE, postgres: IDENTITY_ON_POSTGRES },
     Migration { version: 7, sqlite: BILLING_ON_SQLITE, postgres: BILLING_ON_POSTGRES },
     Migration { version: 8, sqlite: privacy::ON_SQLITE, postgres: privacy::ON_POSTGRES },
+    Migration { version: 9, sqlite: plan_migration::ON_SQLITE, postgres: plan_migration::ON_POSTGRES },
 ];
 
 /// Accounts from before there were versions are on the first one, which ships; limits that an operator had set become

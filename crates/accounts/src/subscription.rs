@@ -144,11 +144,47 @@ pub(crate) async fn move_to(
     now_ms: u64,
 ) -> Result<(), AccountsError> {
     const MOVE: &str = "UPDATE subscription SET plan = $2, version = $3, since_ms = $4 WHERE account = $1";
-    const NAME: &str = "UPDATE account SET plan = $2 WHERE id = $1";
     let params = [account.into(), (&plan.name).into(), plan.version.into(), now_ms.into()];
     if tx.execute(MOVE, &params).await? == 0 {
         return Err(AccountsError::NoSuchAccount { account });
     }
+    arrive(tx, account, plan, now_ms).await
+}
+
+/// Moves an account to a plan if it still subscribes to that plan and version since that moment; whether it did.
+pub(crate) async fn move_from(
+    tx: &mut Tx,
+    account: AccountId,
+    (from, version, since_ms): (&str, u64, u64),
+    plan: &PlanVersion,
+    now_ms: u64,
+) -> Result<bool, AccountsError> {
+    const MOVE: &str = "UPDATE subscription SET plan = $2, version = $3, since_ms = $4
+        WHERE account = $1 AND plan = $5 AND version = $6 AND since_ms = $7";
+    let params = [
+        account.into(),
+        (&plan.name).into(),
+        plan.version.into(),
+        now_ms.into(),
+        from.into(),
+        version.into(),
+        since_ms.into(),
+    ];
+    if tx.execute(MOVE, &params).await? == 0 {
+        return Ok(false);
+    }
+    arrive(tx, account, plan, now_ms).await?;
+    Ok(true)
+}
+
+/// What follows from an account's new subscription.
+async fn arrive(
+    tx: &mut Tx,
+    account: AccountId,
+    plan: &PlanVersion,
+    now_ms: u64,
+) -> Result<(), AccountsError> {
+    const NAME: &str = "UPDATE account SET plan = $2 WHERE id = $1";
     tx.execute(NAME, &[account.into(), (&plan.name).into()]).await?;
     begin_term(tx, account, plan, now_ms).await?;
     put_in_force(tx, &Owner::Account(account), Month::of(now_ms)).await?;
@@ -171,10 +207,7 @@ impl Accounts {
             .write::<_, AccountsError, _>(move |tx| {
                 let name = Arc::clone(&name);
                 Box::pin(async move {
-                    let plan = match version {
-                        Some(version) => plan::one(tx, &name, version).await?,
-                        None => plan::newest(tx, &name).await?,
-                    };
+                    let plan = plan::named(tx, &name, version).await?;
                     move_to(tx, account, &plan, now_ms).await?;
                     Ok(plan)
                 })
