@@ -47,6 +47,9 @@ enum Noun {
     /// Plans: named sets of limits, in versions.
     #[command(subcommand)]
     Plan(commands::plan::Verb),
+    /// Cohorts of accounts that move to another plan version at a date.
+    #[command(subcommand)]
+    Migration(commands::migration::Verb),
     /// Limits and what is counted against them.
     #[command(subcommand)]
     Quota(commands::quota::Verb),
@@ -127,6 +130,7 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
         Noun::User(verb) => commands::user::run(verb, &client()?, output).await,
         Noun::Key(verb) => commands::key::run(verb, &client()?, output).await,
         Noun::Plan(verb) => commands::plan::run(verb, &client()?, output).await,
+        Noun::Migration(verb) => commands::migration::run(verb, &client()?, output).await,
         Noun::Quota(verb) => commands::quota::run(verb, &client()?, output).await,
         Noun::Usage(verb) => commands::usage::run(verb, &client()?, output).await,
         Noun::Price(verb) => commands::price::run(verb, &client()?, output).await,

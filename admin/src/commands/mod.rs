@@ -12,6 +12,7 @@ pub mod kek;
 pub mod key;
 pub mod lifecycle;
 pub mod map;
+pub mod migration;
 pub mod node;
 pub mod operator;
 pub mod plan;

@@ -18,6 +18,7 @@ mod holds;
 mod limits;
 mod maintenance;
 mod metrics;
+mod migrations;
 mod preview;
 mod privacy;
 mod probes;

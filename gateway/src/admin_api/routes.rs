@@ -6,8 +6,8 @@ use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::{
-    AdminState, abuse, accounts, audit, billing, cluster, encryption, holds, limits, maintenance, privacy,
-    sandbox, service_level, usage, verification,
+    AdminState, abuse, accounts, audit, billing, cluster, encryption, holds, limits, maintenance, migrations,
+    privacy, sandbox, service_level, usage, verification,
 };
 
 /// What a route does.
@@ -101,6 +101,11 @@ fn of_accounts() -> Vec<Route> {
         route(POST, "/v1/users/{user}/verification", "user.verify", CHANGE, verification::decide),
         route(GET, "/v1/plans", "plan.list", READ, limits::plans),
         route(POST, "/v1/plans", "plan.apply", PREVIEWED, limits::apply_plans),
+        route(GET, "/v1/migrations", "migration.list", READ, migrations::list),
+        route(POST, "/v1/migrations", "migration.schedule", PREVIEWED, migrations::schedule),
+        route(POST, "/v1/migrations/run", "migration.run", WORK, migrations::run),
+        route(GET, "/v1/migrations/{migration}", "migration.show", READ, migrations::show),
+        route(DELETE, "/v1/migrations/{migration}", "migration.cancel", PREVIEWED, migrations::cancel),
         route(POST, "/v1/quota/reconcile", "quota.reconcile", CHANGE, limits::reconcile),
         route(GET, "/v1/users/{user}/keys", "key.list", READ, accounts::list_keys),
         route(POST, "/v1/users/{user}/keys", "key.create", CHANGE, accounts::create_key),

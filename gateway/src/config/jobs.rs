@@ -32,6 +32,8 @@ pub struct JobsSection {
     pub expiry_interval: TimeSpan,
     /// How often accounts are erased whose time has come. Default: 10m.
     pub erasure_interval: TimeSpan,
+    /// How often accounts are moved whose plan migration is due. Default: 10m.
+    pub plan_migration_interval: TimeSpan,
     /// How often lifecycle rules are applied. Default: 1h.
     pub lifecycle_interval: TimeSpan,
     /// How often messages about changes are delivered. Default: 1s.
@@ -85,6 +87,7 @@ impl Default for JobsSection {
             upload_age: TimeSpan::seconds(7 * 24 * 3600),
             expiry_interval: TimeSpan::seconds(60),
             erasure_interval: TimeSpan::seconds(600),
+            plan_migration_interval: TimeSpan::seconds(600),
             lifecycle_interval: TimeSpan::seconds(3600),
             delivery_interval: TimeSpan::seconds(1),
             inventory_interval: TimeSpan::seconds(600),
@@ -118,6 +121,7 @@ impl JobsSection {
             self.gc_interval,
             self.orphan_interval,
             self.expiry_interval,
+            self.plan_migration_interval,
             self.rollup_interval,
             self.verification_interval,
             self.billing_interval,

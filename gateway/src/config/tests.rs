@@ -67,6 +67,11 @@ fn an_error_names_the_file_the_key_and_what_was_expected() {
         ),
         (
             "[mesh]",
+            "[jobs]\nplan_migration_interval = \"0s\"\n[mesh]",
+            "key `jobs`: expected intervals of at least 1ms",
+        ),
+        (
+            "[mesh]",
             "[payments.sandbox]\nsecret_file = \"s\"\n[mesh]",
             "key `payments.listen`: expected an address",
         ),

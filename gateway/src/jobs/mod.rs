@@ -1,6 +1,6 @@
 //! Background jobs: repair, garbage collection, the sweep for orphans, expiry, lifecycle rules,
 //! delivery of messages, inventories, rollups of usage and their verification, invoices, dunning, probes,
-//! erasures.
+//! erasures, plan migrations.
 //!
 //! Any number of gateways may run; a lease in SQL sees to it that each job has one of them at a time. A lease only
 //! spares double work: every job bears running twice, and dying anywhere.
@@ -15,6 +15,7 @@ mod expire;
 mod inventory;
 mod lease;
 mod lifecycle;
+mod migrate;
 mod probe;
 mod relocate;
 mod repair;
@@ -170,6 +171,7 @@ impl Jobs {
             ("inventory", config.inventory_interval, |jobs| Box::pin(jobs.leased_inventory())),
             ("lifecycle", config.lifecycle_interval, |jobs| Box::pin(jobs.leased_lifecycle())),
             ("erase", config.erasure_interval, |jobs| Box::pin(jobs.leased_erase())),
+            ("migrate", config.plan_migration_interval, |jobs| Box::pin(jobs.leased_migrate())),
             ("rollup", config.rollup_interval, |jobs| Box::pin(jobs.leased_roll_up())),
             ("bill", config.billing_interval, |jobs| Box::pin(jobs.leased_bill())),
             ("probe", config.probe_interval, |jobs| Box::pin(jobs.leased_probe())),

@@ -12,6 +12,7 @@ mod accounts;
 mod audit;
 mod billing;
 mod gateway;
+mod migrations;
 mod operators;
 mod privacy;
 
