@@ -260,6 +260,47 @@ pub(crate) async fn settle(
     Ok(Settled { paid, warnings })
 }
 
+/// Records a change in both books and leaves its event; what the books are afterwards.
+async fn record(
+    tx: &mut Tx,
+    books: [&Book; 2],
+    (change, event): (&UsageChange, StorageEvent),
+    paid: [Amount; 2],
+) -> Result<Vec<Row>, DbError> {
+    let event = Some(event).filter(|_| (change.bytes, change.objects) != (0, 0));
+    match tx.engine() {
+        Engine::Sqlite => {
+            if let Some(event) = event {
+                event.insert(tx, change).await?;
+            }
+            record_on_sqlite(tx, books, change, paid).await
+        }
+        Engine::Postgres => record_on_postgres(tx, books, (change, event), paid).await,
+    }
+}
+
+/// Plain statements: RETURNING, and IN with a list, each make a temporary table on SQLite.
+async fn record_on_sqlite(
+    tx: &mut Tx,
+    books: [&Book; 2],
+    change: &UsageChange,
+    paid: [Amount; 2],
+) -> Result<Vec<Row>, DbError> {
+    const RECORD: &str = "UPDATE quota SET used = used + CASE dimension % 2 WHEN 1 THEN $2 ELSE $3 END,
+            reserved = reserved - CASE dimension % 2 WHEN 1 THEN $4 ELSE $5 END
+        WHERE owner = $1";
+    const BOOKS: &str =
+        "SELECT owner, dimension, maximum, soft, stage, used, reserved FROM quota WHERE owner = $1
+        UNION ALL SELECT owner, dimension, maximum, soft, stage, used, reserved FROM quota WHERE owner = $2";
+    let keys = books.map(Book::param);
+    for (key, paid) in keys.iter().zip(paid) {
+        let params =
+            [key.clone(), change.bytes.into(), change.objects.into(), paid.first.into(), paid.second.into()];
+        tx.execute(RECORD, &params).await?;
+    }
+    tx.query(BOOKS, &keys).await
+}
+
 macro_rules! record {
     () => {
         "UPDATE quota SET
@@ -272,12 +313,11 @@ macro_rules! record {
     };
 }
 
-/// One statement for both books, which always changes them; what they are afterwards. With the event it is still one
-/// statement where a second one would be a second round trip.
-async fn record(
+/// One statement, with the event too: each would be a round trip, while the account's row is locked.
+async fn record_on_postgres(
     tx: &mut Tx,
     books: [&Book; 2],
-    (change, event): (&UsageChange, StorageEvent),
+    (change, event): (&UsageChange, Option<StorageEvent>),
     paid: [Amount; 2],
 ) -> Result<Vec<Row>, DbError> {
     const RECORD: &str = record!();
@@ -297,18 +337,12 @@ async fn record(
         paid[1].first.into(),
         paid[1].second.into(),
     ];
-    if (change.bytes, change.objects) == (0, 0) {
-        return tx.query(RECORD, &params).await;
-    }
-    match tx.engine() {
-        Engine::Postgres => {
+    match event {
+        Some(event) => {
             params.extend(event.params(change));
             tx.query(RECORD_WITH_EVENT, &params).await
         }
-        Engine::Sqlite => {
-            event.insert(tx, change).await?;
-            tx.query(RECORD, &params).await
-        }
+        None => tx.query(RECORD, &params).await,
     }
 }
 

@@ -140,8 +140,14 @@ impl Catalog {
     /// The bucket of that name.
     pub async fn bucket(&self, name: &str) -> Result<Option<Bucket>, CatalogError> {
         const SELECT: &str = concat!("SELECT ", bucket_columns!(), " FROM bucket b WHERE b.name = $1");
+        let version = self.buckets.version();
+        if let Some(bucket) = version.and_then(|version| self.buckets.get(version, name)) {
+            return Ok(Some(Bucket::clone(&bucket)));
+        }
         let row = self.db.row(SELECT, [Value::from(name)].into()).await?;
-        row.map(|row| bucket_from_row(&row)).transpose()
+        let bucket = row.map(|row| bucket_from_row(&row)).transpose()?;
+        bucket.iter().for_each(|bucket| self.buckets.remember(version, bucket));
+        Ok(bucket)
     }
 
     /// Up to `limit` buckets of an account, by name, starting after `after`.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use datamesh_db::Db;
 
+use crate::bucket_memory::BucketMemory;
 use crate::schema::MIGRATIONS;
 use crate::{CatalogError, Message};
 
@@ -17,6 +18,7 @@ pub struct Catalog {
     pub(crate) db: Db,
     /// What the changes that are made through this handle store in the outbox.
     pub(crate) messages: Arc<[Message]>,
+    pub(crate) buckets: Arc<BucketMemory>,
 }
 
 impl Catalog {
@@ -26,6 +28,7 @@ impl Catalog {
     /// [`datamesh_db::DbError::SchemaTooNew`] when a newer release has migrated the database.
     pub async fn open(db: Db) -> Result<Self, CatalogError> {
         db.migrate("catalog", MIGRATIONS).await?;
-        Ok(Self { db, messages: Arc::new([]) })
+        let buckets = Arc::new(BucketMemory::new(db.watch("bucket").await?));
+        Ok(Self { db, messages: Arc::new([]), buckets })
     }
 }

@@ -17,6 +17,7 @@
 //!   account's hot row is held as briefly as possible.
 
 mod bucket;
+mod bucket_memory;
 mod catalog;
 mod check;
 mod check_configs;

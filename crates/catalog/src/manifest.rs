@@ -112,7 +112,15 @@ impl Catalog {
     }
 }
 
-const INSERT_MANIFEST: &str = "INSERT INTO manifest (domain, backend, size, refs, expires_at_ms) VALUES ($1, $2, $3, $4, $5) RETURNING id";
+/// Inserts the row of a manifest: domain, backend, size, how many use it, when it expires.
+async fn insert_manifest(tx: &mut Tx, params: &[Value; 5]) -> Result<i64, CatalogError> {
+    macro_rules! insert {
+        () => {
+            "INSERT INTO manifest (domain, backend, size, refs, expires_at_ms) VALUES ($1, $2, $3, $4, $5)"
+        };
+    }
+    inserted(tx.insert(insert!(), concat!(insert!(), " RETURNING id"), params).await?)
+}
 
 async fn append(tx: &mut Tx, append: &ManifestAppend) -> Result<ManifestId, CatalogError> {
     const EXTEND: &str = "UPDATE manifest SET size = size + $2, expires_at_ms = $3
@@ -136,7 +144,7 @@ async fn append(tx: &mut Tx, append: &ManifestAppend) -> Result<ManifestId, Cata
             Value::Int(0),
             append.expires_at_ms.into(),
         ];
-        first(tx.query_opt(INSERT_MANIFEST, &params).await?)?.int(0)?
+        insert_manifest(tx, &params).await?
     };
     insert_segments(tx, id, append.start_offset, &entries).await?;
     Ok(ManifestId(id))
@@ -159,7 +167,7 @@ pub(crate) async fn commit(tx: &mut Tx, content: &ManifestContent, size: u64) ->
     } else {
         let params =
             [content.domain.into(), (&content.backend).into(), len.into(), Value::Int(1), Value::Null];
-        (first(tx.query_opt(INSERT_MANIFEST, &params).await?)?.int(0)?, len)
+        (insert_manifest(tx, &params).await?, len)
     };
     if stored != size {
         return Err(CatalogError::SizeMismatch { declared: size, stored });
@@ -258,6 +266,11 @@ fn total_len(entries: &[Entry]) -> u64 {
 fn check_owner(row: &Row, domain: DomainId, backend: &str) -> Result<(), CatalogError> {
     let same = row.blob(1)? == domain.0 && row.text(2)? == backend;
     if same { Ok(()) } else { Err(CatalogError::DomainMismatch) }
+}
+
+/// The key that a plain INSERT always draws.
+pub(crate) fn inserted(key: Option<i64>) -> Result<i64, CatalogError> {
+    key.ok_or(CatalogError::Corrupt { what: "answer to an INSERT" })
 }
 
 /// The row that a RETURNING clause of a plain INSERT always yields.

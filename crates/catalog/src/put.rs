@@ -105,12 +105,14 @@ pub(crate) async fn insert(
     key: &mut LockedKey<'_>,
     row: &NewVersion<'_>,
 ) -> Result<i64, CatalogError> {
-    const INSERT: &str =
-        "INSERT INTO version (bucket, key, null_version, delete_marker, listed, size, modified_ms,
-           manifest, part_count, etag, storage_class, attributes, tags, acl, owner, retention_mode, retain_until_ms,
-           legal_hold, inline_chunk, inline_sealed)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
-         RETURNING sequence";
+    macro_rules! insert {
+        () => {
+            "INSERT INTO version (bucket, key, null_version, delete_marker, listed, size, modified_ms,
+               manifest, part_count, etag, storage_class, attributes, tags, acl, owner, retention_mode,
+               retain_until_ms, legal_hold, inline_chunk, inline_sealed)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
+        };
+    }
     let null = key.id_of(0) == crate::VersionId::Null;
     let (chunk, sealed) = match row.inline {
         Some((chunk, sealed)) => (chunk.into(), sealed.into()),
@@ -139,9 +141,9 @@ pub(crate) async fn insert(
         chunk,
         sealed,
     ];
-    let inserted = manifest::first(tx.query_opt(INSERT, &params).await?)?;
+    let sequence = tx.insert(insert!(), concat!(insert!(), " RETURNING sequence"), &params).await?;
     if !row.delete_marker {
         key.count(row.size.cast_signed(), 1);
     }
-    Ok(inserted.int(0)?)
+    manifest::inserted(sequence)
 }

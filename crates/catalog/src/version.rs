@@ -296,7 +296,7 @@ impl Catalog {
         row.map(|mut row| version_from_row(&mut row, 0)).transpose()
     }
 
-    /// A bucket and one of its versions, by the bucket's name, in one SELECT: what GET and HEAD need.
+    /// A bucket and one of its versions, by the bucket's name, both as of one moment: what GET and HEAD need.
     /// `None`: there is no such bucket.
     pub async fn lookup(
         &self,
@@ -317,6 +317,14 @@ impl Catalog {
                 )
             };
         }
+        let buckets = self.buckets.version();
+        if let Some(bucket) = buckets.and_then(|buckets| self.buckets.get(buckets, bucket)) {
+            let version = self.version(bucket.id, key, version).await?;
+            // Else the bucket may have been closed to the caller before the version was written.
+            if self.buckets.version() == buckets {
+                return Ok(Some((Bucket::clone(&bucket), version)));
+            }
+        }
         let mut params = vec![bucket.into(), key.into()];
         let sql = match version {
             None => select!(newest!("b.id")),
@@ -328,6 +336,7 @@ impl Catalog {
         };
         let Some(mut row) = self.point_read(sql, params).await? else { return Ok(None) };
         let bucket = bucket_from_row(&row)?;
+        self.buckets.remember(buckets, &bucket);
         if row.opt_int(BUCKET_COLUMNS)?.is_none() {
             return Ok(Some((bucket, None)));
         }

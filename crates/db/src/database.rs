@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
-use crate::{DbConfig, DbError, Engine, Migration, Row, Tx, TxFuture, Value, migration};
+use crate::{DbConfig, DbError, Engine, Migration, Row, TableWatch, Tx, TxFuture, Value, migration};
 
 /// A database. Clones share it; dropping the last one waits for writes that SQLite's writer already has.
 #[derive(Clone)]
@@ -103,6 +103,15 @@ impl Db {
             Box::pin(async move { tx.query(sql, &params).await })
         })
         .await
+    }
+
+    /// Watches a table with rowids for changes. They must not be made by a DELETE without WHERE, or by REPLACE, which
+    /// SQLite does not tell of.
+    pub async fn watch(&self, table: &'static str) -> Result<TableWatch, DbError> {
+        match &self.engine {
+            Inner::Sqlite(engine) => engine.watch(table).await,
+            Inner::Postgres(_) => Ok(TableWatch::BLIND),
+        }
     }
 
     /// Like [`Db::read`], for listings and other long reads: on SQLite it runs on the blocking pool.

@@ -18,6 +18,7 @@ mod postgres;
 mod sqlite;
 mod tx;
 mod value;
+mod watch;
 
 pub use config::{DbConfig, Engine};
 pub use database::Db;
@@ -26,3 +27,4 @@ pub use hook::{CommitHook, StoredCount, StoredUsage, UsageChange};
 pub use migration::Migration;
 pub use tx::{Tx, TxFuture};
 pub use value::{Row, Value};
+pub use watch::{TableVersion, TableWatch};

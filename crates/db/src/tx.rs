@@ -103,6 +103,27 @@ impl Tx {
         self.checked(result).map(|rows| rows.into_iter().next())
     }
 
+    /// Inserts one row into a table whose primary key the database draws; the key, or `None` when a conflict clause
+    /// kept it out. `returning` is `insert` with RETURNING for that key: PostgreSQL needs it, and SQLite would make a
+    /// temporary table for it.
+    pub async fn insert(
+        &mut self,
+        insert: &'static str,
+        returning: &'static str,
+        params: &[Value],
+    ) -> Result<Option<i64>, DbError> {
+        match self.engine() {
+            Engine::Sqlite => {
+                let inserted = self.execute(insert, params).await?;
+                Ok((inserted == 1).then(|| self.sqlite().last_inserted()))
+            }
+            Engine::Postgres => {
+                let row = self.query_opt(returning, params).await?;
+                row.map(|row| row.int(0)).transpose()
+            }
+        }
+    }
+
     /// Runs statements without parameters, separated by semicolons: a migration.
     pub(crate) async fn execute_batch(&mut self, sql: &'static str) -> Result<(), DbError> {
         self.usable()?;

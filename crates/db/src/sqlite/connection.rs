@@ -66,6 +66,11 @@ impl Connection {
         self.db.is_autocommit()
     }
 
+    /// The key of the row that was inserted last.
+    pub(crate) fn last_inserted(&self) -> i64 {
+        self.db.last_insert_rowid()
+    }
+
     fn prepare(&mut self, sql: &'static str) -> rusqlite::Result<CachedStatement<'_>> {
         let text =
             self.texts.entry((sql.as_ptr().addr(), sql.len())).or_insert_with(|| numbered_placeholders(sql));

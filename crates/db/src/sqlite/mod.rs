@@ -20,6 +20,7 @@ use self::connection::Role;
 use self::file::FileLock;
 use self::readers::Readers;
 use self::writer::{Job, Writer};
+use crate::watch::{TableWatch, Watches};
 use crate::{DbConfig, DbError, Row, Tx, TxFuture, Value};
 
 /// An open SQLite database. Clones share it; the last one waits for the writer to finish and closes the file.
@@ -32,6 +33,7 @@ struct Shared {
     queue: Option<mpsc::Sender<Box<dyn Job>>>,
     writer: Option<JoinHandle<()>>,
     readers: Arc<Readers>,
+    watches: Arc<Watches>,
     /// Last, so that it is released after every connection is closed.
     _lock: FileLock,
 }
@@ -47,14 +49,15 @@ impl Sqlite {
             let readers = Arc::new(Readers::new(path.clone(), &config, Arc::clone(&commits)));
             let checkpointer = Checkpointer::start(&path, &config, Arc::clone(&readers))?;
             let (queue, jobs) = mpsc::channel(config.write_queue.max(1));
-            let writer = Writer::new(Tx::on_sqlite(connection), jobs, checkpointer, commits)?;
+            let watches = Arc::<Watches>::default();
+            let writer =
+                Writer::new(Tx::on_sqlite(connection), jobs, checkpointer, commits, Arc::clone(&watches))?;
             let writer = std::thread::Builder::new()
                 .name("db-writer".to_owned())
                 .spawn(move || writer.run())
                 .map_err(|source| DbError::Io { path, source })?;
-            Ok(Self {
-                shared: Arc::new(Shared { queue: Some(queue), writer: Some(writer), readers, _lock: lock }),
-            })
+            let shared = Shared { queue: Some(queue), writer: Some(writer), readers, watches, _lock: lock };
+            Ok(Self { shared: Arc::new(shared) })
         });
         opened.await.map_err(|_| DbError::Closed)?
     }
@@ -69,6 +72,13 @@ impl Sqlite {
         let queue = self.shared.queue.as_ref().ok_or(DbError::Closed)?;
         queue.send(job).await.map_err(|_| DbError::Closed)?;
         outcome.await.map_err(|_| DbError::Closed)?.unwrap()
+    }
+
+    pub(crate) async fn watch(&self, table: &'static str) -> Result<TableWatch, DbError> {
+        let watch = self.shared.watches.watch(table);
+        // When this returns, every transaction that had begun before has ended.
+        self.write::<(), DbError, _>(|_| Box::pin(async { Ok(()) })).await?;
+        Ok(watch)
     }
 
     pub(crate) async fn read<T, E, F>(&self, body: F) -> Result<T, E>

@@ -1,8 +1,11 @@
 //! The one writer: a thread that runs many bodies in one transaction, so that they share an fsync.
 //!
-//! Each body stands in a savepoint of its own, which is undone when it fails. Replies leave after COMMIT, also those
-//! of failed bodies: what they saw may come from a neighbour in the same transaction. The thread never waits for
-//! more bodies; while it commits, the next ones queue up.
+//! A body that fails is undone alone. A savepoint around each body would allow that, but it costs every body a copy of
+//! each page that it changes, so bodies run without at first: when one fails, the transaction is rolled back, the bodies
+//! before it run again, and for a while every body gets its savepoint.
+//!
+//! Replies leave after COMMIT, also those of failed bodies: what they saw may come from a neighbour in the same
+//! transaction. The thread never waits for more bodies; while it commits, the next ones queue up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,12 +18,16 @@ use super::body::{self, Outcome};
 use super::checkpoint::Checkpointer;
 use super::commits::Commits;
 use super::connection::statement_error;
+use crate::watch::Watches;
 use crate::{DbError, Tx, TxFuture};
 
 /// Bodies that share one COMMIT at most.
 const BATCH_BODIES: usize = 512;
 /// After this long a batch takes no further body, so that the first one's reply is not held back.
 const BATCH_TIME: Duration = Duration::from_millis(5);
+
+/// Batches with savepoints after a body has failed: failures come in crowds, as when many clients want one key.
+const CAREFUL_BATCHES: u32 = 64;
 
 /// A body on its way to the writer and back.
 pub(super) trait Job: Send {
@@ -101,8 +108,11 @@ pub(super) struct Writer {
     queue: mpsc::Receiver<Box<dyn Job>>,
     checkpointer: Checkpointer,
     commits: Arc<Commits>,
+    watches: Arc<Watches>,
     /// Frames in the write-ahead log, kept by SQLite's hook.
     wal_frames: Arc<AtomicU64>,
+    /// How many of the next batches use savepoints.
+    careful_batches: u32,
     read_only: bool,
 }
 
@@ -112,6 +122,7 @@ impl Writer {
         queue: mpsc::Receiver<Box<dyn Job>>,
         checkpointer: Checkpointer,
         commits: Arc<Commits>,
+        watches: Arc<Watches>,
     ) -> Result<Self, DbError> {
         let wal_frames = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&wal_frames);
@@ -122,7 +133,21 @@ impl Writer {
                 Ok(())
             }))
             .map_err(|source| DbError::Sqlite { sql: "wal_hook", source })?;
-        Ok(Self { tx, queue, checkpointer, commits, wal_frames, read_only: false })
+        let watching = Arc::clone(&watches);
+        tx.sqlite()
+            .raw()
+            .update_hook(Some(move |_, _: &str, table: &str, _| watching.changed(table)))
+            .map_err(|source| DbError::Sqlite { sql: "update_hook", source })?;
+        Ok(Self {
+            tx,
+            queue,
+            checkpointer,
+            commits,
+            watches,
+            wal_frames,
+            careful_batches: 0,
+            read_only: false,
+        })
     }
 
     /// Serves until the last sender is gone and its bodies are committed.
@@ -144,11 +169,12 @@ impl Writer {
             return Err(Failure::ReadOnly);
         }
         self.control("BEGIN IMMEDIATE")?;
+        self.careful_batches = self.careful_batches.saturating_sub(1);
         let started = Instant::now();
         let mut kept = 0;
         let mut next = 0;
         loop {
-            kept += usize::from(self.run_body(&mut batch[next])?);
+            kept += usize::from(self.run_next(&mut batch[..=next])?);
             next += 1;
             if next == BATCH_BODIES || started.elapsed() >= BATCH_TIME {
                 break;
@@ -161,15 +187,28 @@ impl Writer {
         if kept == 0 { self.control("ROLLBACK") } else { self.commit() }
     }
 
-    /// Runs one body in its savepoint; whether its changes stay.
-    fn run_body(&mut self, job: &mut Box<dyn Job>) -> Result<bool, Failure> {
-        self.control("SAVEPOINT body")?;
-        let keep = job.run(&mut self.tx);
-        if self.tx.sqlite().is_idle() {
-            // SQLite has rolled back the whole transaction, the neighbours' work included.
-            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
-            return Err(Failure::RolledBack { sql: "SAVEPOINT body", code, message: None });
+    /// Runs the last of these bodies; whether its changes stay. Those of the others do.
+    fn run_next(&mut self, batch: &mut [Box<dyn Job>]) -> Result<bool, Failure> {
+        let Some((job, before)) = batch.split_last_mut() else { return Ok(false) };
+        if self.careful_batches > 0 {
+            return self.run_in_savepoint(job);
         }
+        if self.run_body(job)? {
+            return Ok(true);
+        }
+        self.careful_batches = CAREFUL_BATCHES;
+        self.control("ROLLBACK")?;
+        self.control("BEGIN IMMEDIATE")?;
+        for job in before {
+            self.run_in_savepoint(job)?;
+        }
+        Ok(false)
+    }
+
+    /// Runs one body in its savepoint; whether its changes stay.
+    fn run_in_savepoint(&mut self, job: &mut Box<dyn Job>) -> Result<bool, Failure> {
+        self.control("SAVEPOINT body")?;
+        let keep = self.run_body(job)?;
         if !keep {
             self.control("ROLLBACK TO body")?;
         }
@@ -177,9 +216,21 @@ impl Writer {
         Ok(keep)
     }
 
+    fn run_body(&mut self, job: &mut Box<dyn Job>) -> Result<bool, Failure> {
+        let keep = job.run(&mut self.tx);
+        if self.tx.sqlite().is_idle() {
+            // SQLite has rolled back the whole transaction, the neighbours' work included.
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+            return Err(Failure::RolledBack { sql: "a body of the batch", code, message: None });
+        }
+        Ok(keep)
+    }
+
     fn commit(&mut self) -> Result<(), Failure> {
         self.commits.begin();
+        self.watches.begin_commit();
         let committed = self.tx.sqlite().control("COMMIT");
+        self.watches.end_commit();
         self.commits.end();
         let Err(source) = committed else { return Ok(()) };
         self.roll_back();

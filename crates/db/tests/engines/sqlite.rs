@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use datamesh_db::{Db, DbConfig, DbError, Value};
 use tempfile::TempDir;
 
-use super::{COUNTERS, count, get, put};
+use super::{COUNTERS, count, get, put, value_of};
 
 fn config(folder: &TempDir) -> DbConfig {
     DbConfig::new(format!("sqlite:{}", folder.path().join("deep/inside/a.sqlite").display()))
@@ -190,5 +190,82 @@ async fn point_reads_see_every_write_that_returned_and_never_go_back() {
     }
     for reader in readers {
         reader.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_while_a_table_stays_the_same_is_its_newest_state() {
+    const WRITES: i64 = 2_000;
+    let folder = TempDir::new().unwrap();
+    let db = Db::open(&config(&folder).create()).await.unwrap();
+    db.migrate("test", COUNTERS).await.unwrap();
+    put(&db, "a", 0).await;
+    let watch = db.watch("counter").await.unwrap();
+    let newest = Arc::new(AtomicI64::new(0));
+    let reader = tokio::spawn({
+        let (db, watch, newest) = (db.clone(), watch.clone(), Arc::clone(&newest));
+        async move {
+            let mut known = None;
+            let mut remembered = 0_u64;
+            while newest.load(Ordering::SeqCst) < WRITES {
+                let before = newest.load(Ordering::SeqCst);
+                let version = watch.version();
+                let value = match known {
+                    Some((at, value)) if Some(at) == version => {
+                        remembered += 1;
+                        value
+                    }
+                    _ => point(&db, "a").await.unwrap(),
+                };
+                known = version.filter(|_| watch.version() == version).map(|version| (version, value));
+                assert!(value >= before, "{value} after {before}");
+                tokio::task::yield_now().await;
+            }
+            remembered
+        }
+    });
+    for value in 1..=WRITES {
+        db.write::<_, DbError, _>(move |tx| {
+            Box::pin(async move {
+                tx.execute("UPDATE counter SET value = $1 WHERE name = 'a'", &[value.into()]).await
+            })
+        })
+        .await
+        .unwrap();
+        newest.fetch_max(value, Ordering::SeqCst);
+    }
+    assert!(reader.await.unwrap() > 0, "nothing was ever remembered");
+    let version = watch.version();
+    assert!(version.is_some());
+    db.write::<(), DbError, _>(|_| Box::pin(async { Ok(()) })).await.unwrap();
+    assert_eq!(watch.version(), version, "a commit that changes nothing");
+    put(&db, "b", 1).await;
+    assert_ne!(watch.version(), version);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_bodies_at_once_exactly_the_failing_ones_are_undone() {
+    let folder = TempDir::new().unwrap();
+    let db = Db::open(&config(&folder).create()).await.unwrap();
+    db.migrate("test", COUNTERS).await.unwrap();
+    put(&db, "a", 0).await;
+    // Every body adds one; each seventh then fails, so that batches change between the two ways of running.
+    for round in 0..200_i64 {
+        let bodies = (0..16_i64).map(|body| {
+            db.write::<i64, DbError, _>(move |tx| {
+                Box::pin(async move {
+                    tx.execute("UPDATE counter SET value = value + 1 WHERE name = 'a'", &[]).await?;
+                    let seen = value_of(tx, "a").await?.unwrap_or_default();
+                    if round % 50 == 0 && body % 7 == 3 { Err(DbError::Closed) } else { Ok(seen) }
+                })
+            })
+        });
+        let outcomes = futures::future::join_all(bodies).await;
+        let kept = outcomes.iter().flatten().count() as i64;
+        assert_eq!(kept, if round % 50 == 0 { 14 } else { 16 });
+        let mut seen: Vec<i64> = outcomes.into_iter().flatten().collect();
+        seen.sort_unstable();
+        let last = point(&db, "a").await.unwrap();
+        assert_eq!(seen, (last - kept + 1..=last).collect::<Vec<_>>(), "round {round}");
     }
 }
