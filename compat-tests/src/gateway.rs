@@ -1,4 +1,4 @@
-//! A `datamesh-gateway dev` of its own for one test: free ports, a temporary directory, killed when dropped.
+//! A `datamesh-gateway` of its own for one test: free ports, a temporary directory, killed when dropped.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -66,7 +66,8 @@ impl Credentials {
 #[derive(Debug)]
 pub struct Gateway {
     child: Child,
-    website_endpoint: Option<String>,
+    /// What it printed before it was ready.
+    said: Vec<String>,
     data_dir: PathBuf,
     arguments: Vec<String>,
     // Removes the data when the test is over.
@@ -83,9 +84,25 @@ impl Gateway {
     pub fn start_with(arguments: &[&str]) -> Result<Self> {
         let temporary = tempfile::tempdir()?;
         let data_dir = temporary.path().join("data");
+        let dev = ["dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"];
+        let folder = data_dir.to_str().context("a temporary path is text")?;
+        let arguments = [&dev[..], &[folder], arguments].concat();
+        Self::spawned(temporary, data_dir.clone(), &arguments)
+    }
+
+    /// Starts a gateway that serves by `config`, which says everything but `data_dir`, and waits until it does.
+    pub fn serve(config: &str) -> Result<Self> {
+        let temporary = tempfile::tempdir()?;
+        let (data_dir, file) = (temporary.path().join("data"), temporary.path().join("gateway.toml"));
+        fs::write(&file, format!("data_dir = {data_dir:?}\n{config}"))?;
+        let file = file.to_str().context("a temporary path is text")?.to_owned();
+        Self::spawned(temporary, data_dir, &["serve", "--config", &file])
+    }
+
+    fn spawned(temporary: TempDir, data_dir: PathBuf, arguments: &[&str]) -> Result<Self> {
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-        let (child, website_endpoint) = spawn(&data_dir, &arguments)?;
-        Ok(Self { child, website_endpoint, data_dir, arguments, _temporary: Some(temporary) })
+        let (child, said) = spawn(&arguments)?;
+        Ok(Self { child, said, data_dir, arguments, _temporary: Some(temporary) })
     }
 
     /// Its data directory.
@@ -100,7 +117,14 @@ impl Gateway {
 
     /// `http://host:port` of the web sites, if `--website-listen` was given.
     pub fn website_endpoint(&self) -> Option<&str> {
-        self.website_endpoint.as_deref()
+        self.said.iter().find_map(|line| line.strip_prefix("web sites on "))
+    }
+
+    /// `http://host:port` of the S3 endpoint.
+    pub fn s3_endpoint(&self) -> Result<&str> {
+        let line = self.said.iter().find_map(|line| line.strip_prefix("S3 on "));
+        let (endpoint, _) = line.and_then(|line| line.split_once(',')).context("where S3 is")?;
+        Ok(endpoint)
     }
 
     /// Resident memory in bytes, now.
@@ -127,7 +151,7 @@ impl Gateway {
 
     /// Starts the process again on the same data.
     pub fn restart(&mut self) -> Result<()> {
-        (self.child, self.website_endpoint) = spawn(&self.data_dir, &self.arguments)?;
+        (self.child, self.said) = spawn(&self.arguments)?;
         Ok(())
     }
 
@@ -145,11 +169,9 @@ impl Drop for Gateway {
     }
 }
 
-/// The process, once it is ready, and the address of its web sites.
-fn spawn(data_dir: &Path, arguments: &[String]) -> Result<(Child, Option<String>)> {
+/// The process, once it is ready, and what it printed before.
+fn spawn(arguments: &[String]) -> Result<(Child, Vec<String>)> {
     let mut child = Command::new(binary("datamesh-gateway")?)
-        .args(["dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"])
-        .arg(data_dir)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -157,17 +179,15 @@ fn spawn(data_dir: &Path, arguments: &[String]) -> Result<(Child, Option<String>
         .context("starting datamesh-gateway")?;
     let stdout = child.stdout.take().context("the gateway's output")?;
     let mut lines = BufReader::new(stdout).lines();
-    let mut website_endpoint = None;
+    let mut said = Vec::new();
     for line in &mut lines {
         let line = line?;
-        if let Some(endpoint) = line.strip_prefix("web sites on ") {
-            website_endpoint = Some(endpoint.to_owned());
-        }
         if line == "ready" {
             // Somebody must go on reading, or the gateway would block on a full pipe.
             std::thread::spawn(move || lines.for_each(drop));
-            return Ok((child, website_endpoint));
+            return Ok((child, said));
         }
+        said.push(line);
     }
     let status = child.wait()?;
     bail!("the gateway ended before it was ready: {status}")

@@ -5,3 +5,5 @@
 mod cluster_faults;
 mod gateway_faults;
 mod ledger;
+mod outbox;
+mod two_gateways;

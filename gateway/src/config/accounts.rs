@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 use datamesh_accounts::AbuseSettings;
+use datamesh_node::config::Invalid;
 use datamesh_types::TimeSpan;
 use serde::Deserialize;
+
+/// A reservation is renewed three times as often as it would end.
+const RESERVATION_TTL_MIN: TimeSpan = TimeSpan::seconds(1);
 
 /// `[accounts]`: plans, limits, and what abuse leads to.
 #[derive(Debug, Clone, Deserialize)]
@@ -15,6 +19,9 @@ pub struct AccountsSection {
     pub plans_file: Option<PathBuf>,
     /// How long a request waits for its turn when its owner is over a rate, before it is refused. Default: 5s.
     pub queue_time: TimeSpan,
+    /// After how long the quota that a gateway held comes free when the gateway is gone; at least a second.
+    /// Default: 1m.
+    pub reservation_ttl: TimeSpan,
     /// By how many basis points of 10,000 an upheld case of abuse lowers a reputation; a new one is 5,000, and below
     /// 1,000 nobody may upload. Default: 1000.
     pub abuse_penalty: u16,
@@ -28,6 +35,7 @@ impl Default for AccountsSection {
         Self {
             plans_file: None,
             queue_time: TimeSpan::seconds(5),
+            reservation_ttl: TimeSpan::seconds(60),
             abuse_penalty: abuse.penalty,
             abuse_lifetime: TimeSpan::seconds(abuse.lifetime.as_secs()),
         }
@@ -35,6 +43,15 @@ impl Default for AccountsSection {
 }
 
 impl AccountsSection {
+    /// # Errors
+    /// The first setting that makes no sense.
+    pub(super) fn validate(&self) -> Result<(), Invalid> {
+        if self.reservation_ttl < RESERVATION_TTL_MIN {
+            return Err(Invalid::new("accounts.reservation_ttl", "at least 1s"));
+        }
+        Ok(())
+    }
+
     /// What abuse leads to.
     pub fn abuse(&self) -> AbuseSettings {
         let (penalty, lifetime) = (self.abuse_penalty, self.abuse_lifetime.duration());

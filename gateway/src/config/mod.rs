@@ -279,6 +279,7 @@ impl GatewayConfig {
                 "at least 1, and in_flight_total of at most 64 GiB",
             ));
         }
+        self.accounts.validate()?;
         self.admin.validate()?;
         self.mail.validate()?;
         self.payments.validate()?;

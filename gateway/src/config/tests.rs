@@ -59,6 +59,11 @@ fn an_error_names_the_file_the_key_and_what_was_expected() {
             "[database]\nurl = \"a\"\nurl_file = \"b\"\n[mesh]",
             "key `database.url_file`: expected either url or url_file",
         ),
+        (
+            "[mesh]",
+            "[accounts]\nreservation_ttl = \"999ms\"\n[mesh]",
+            "key `accounts.reservation_ttl`: expected at least 1s",
+        ),
         ("[mesh]", "[jobs]\norphan_age = \"1m\"\n[mesh]", "key `jobs.orphan_age`: expected at least 1h"),
         (
             "[mesh]",

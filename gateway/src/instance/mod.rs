@@ -204,6 +204,7 @@ async fn open_accounts(
     let section = &config.accounts;
     let settings = AccountsConfig {
         queue_time: section.queue_time.duration(),
+        reservation_ttl: section.reservation_ttl.duration(),
         abuse: section.abuse(),
         audit_head_file: Some(config.audit_head_file()),
         registration: config.registration.settings(),
