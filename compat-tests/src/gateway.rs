@@ -115,6 +115,19 @@ impl Gateway {
         Credentials::read(&self.data_dir.join("credentials.env"))
     }
 
+    /// Those of a user, from what `user create` or `key create` printed.
+    pub fn credentials_of(&self, user: &serde_json::Value) -> Result<Credentials> {
+        let field = |name: &str| user[name].as_str().with_context(|| format!("{name} in {user}"));
+        let variables = [
+            ("AWS_ACCESS_KEY_ID", field("access_key_id")?),
+            ("AWS_SECRET_ACCESS_KEY", field("secret_access_key")?),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ENDPOINT_URL", self.s3_endpoint()?),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Ok(Credentials { variables: variables.into() })
+    }
+
     /// `http://host:port` of the web sites, if `--website-listen` was given.
     pub fn website_endpoint(&self) -> Option<&str> {
         self.said.iter().find_map(|line| line.strip_prefix("web sites on "))

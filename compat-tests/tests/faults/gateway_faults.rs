@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use aws_sdk_s3::primitives::ByteStream;
-use datamesh_compat_tests::{Credentials, Gateway, unique_bytes};
+use datamesh_compat_tests::{Gateway, unique_bytes};
 
 use crate::ledger::{Content, Ledger, client};
 
@@ -143,20 +143,7 @@ async fn f15_a_quota_is_never_exceeded_and_survives_its_holders() -> Result<()> 
     let set = ["user", "limits", user_id.as_str(), "--bytes", &limit.to_string(), "--objects", "1000"];
     let (code, report) = gateway.admin(&set)?;
     ensure!(code == 0, "setting limits: {report}");
-    let own = |gateway: &Gateway| -> Result<Credentials> {
-        let credentials = gateway.credentials()?;
-        let text = format!(
-            "AWS_ACCESS_KEY_ID={}\nAWS_SECRET_ACCESS_KEY={}\nAWS_REGION={}\nAWS_ENDPOINT_URL={}\n",
-            user["access_key_id"].as_str().unwrap_or_default(),
-            user["secret_access_key"].as_str().unwrap_or_default(),
-            credentials.get("AWS_REGION"),
-            credentials.endpoint()
-        );
-        let path = gateway.data_dir().join("race.env");
-        std::fs::write(&path, text)?;
-        Credentials::read(&path)
-    };
-    let ledger = Ledger::create(&own(&gateway)?, "bucket-f15").await?;
+    let ledger = Ledger::create(&gateway.credentials_of(&user)?, "bucket-f15").await?;
     ledger.put("first", Content { seed: 1, len: 2 << 20 }).await?;
 
     let s3 = ledger.client().clone();
@@ -190,7 +177,7 @@ async fn f15_a_quota_is_never_exceeded_and_survives_its_holders() -> Result<()> 
     s3.delete_object().bucket("bucket-f15").key("first").send().await?;
     gateway.kill()?;
     gateway.restart()?;
-    let s3 = client(&own(&gateway)?);
+    let s3 = client(&gateway.credentials_of(&user)?);
     let body = ByteStream::from(unique_bytes(7, 1 << 20));
     s3.put_object().bucket("bucket-f15").key("after").body(body).send().await?;
     ensure_healthy(&gateway)

@@ -3,6 +3,7 @@
 //! The numbers are those of the fault matrix in ARCHITECTURE.md.
 
 mod cluster_faults;
+mod erasure_faults;
 mod gateway_faults;
 mod ledger;
 mod outbox;

@@ -11,9 +11,8 @@ use anyhow::{Context, Result, ensure};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
-use datamesh_compat_tests::{Credentials, Gateway, unique_bytes};
+use datamesh_compat_tests::{Gateway, unique_bytes};
 use datamesh_testkit::for_each_database;
-use serde_json::Value;
 
 use crate::ledger::client;
 
@@ -57,19 +56,6 @@ capacity = "1 GiB"
 STANDARD = "disk"
 "#
     ))
-}
-
-/// A user's credentials for one of the gateways.
-fn credentials(gateway: &Gateway, user: &Value) -> Result<Credentials> {
-    let text = format!(
-        "AWS_ACCESS_KEY_ID={}\nAWS_SECRET_ACCESS_KEY={}\nAWS_REGION=us-east-1\nAWS_ENDPOINT_URL={}\n",
-        user["access_key_id"].as_str().context("access_key_id")?,
-        user["secret_access_key"].as_str().context("secret_access_key")?,
-        gateway.s3_endpoint()?
-    );
-    let file = gateway.data_dir().join("user.env");
-    std::fs::write(&file, text)?;
-    Credentials::read(&file)
 }
 
 fn bytes_of_quota(gateway: &Gateway, user: &str) -> Result<(u64, u64)> {
@@ -130,11 +116,11 @@ async fn race(database: &str) -> Result<()> {
     let limit = OBJECTS_MAX * OBJECT_LEN;
     let (code, report) = first.admin(&["quota", "set", &user_id, "--bytes", &limit.to_string()])?;
     ensure!(code == 0, "quota set: {report}");
-    let s3 = client(&credentials(&first, &user)?);
+    let s3 = client(&first.credentials_of(&user)?);
     s3.create_bucket().bucket(BUCKET).send().await?;
 
     for round in 0..5_u64 {
-        let other = client(&credentials(&second, &user)?);
+        let other = client(&second.credentials_of(&user)?);
         let stalled = stalled_upload(&other).await?;
         await_quota(&first, &user_id, |_, reserved| reserved >= OBJECT_LEN).await?;
 

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 mod accounts;
 mod audit;
 mod billing;
+mod books;
 mod gateway;
 mod migrations;
 mod operators;

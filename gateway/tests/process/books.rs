@@ -1,0 +1,61 @@
+//! What is counted is compared with what is there: a difference is exit code 6.
+
+use std::path::Path;
+
+use datamesh_db::{Db, DbConfig, DbError};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::gateway::{Gateway, admin, admin_json};
+
+/// Changes the database of a stopped gateway.
+fn tamper(data_dir: &Path, sql: &'static str) {
+    let config = DbConfig::new(format!("sqlite:{}", data_dir.join("catalog.db").display()));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let changed: Result<u64, DbError> = runtime.block_on(async {
+        let db = Db::open(&config).await?;
+        db.write(move |tx| Box::pin(async move { tx.execute(sql, &[]).await })).await
+    });
+    assert_eq!(changed.unwrap(), 1, "{sql}");
+}
+
+/// The exit code, and the drift that was told.
+fn drift(data_dir: &Path, verb: &[&str]) -> (Option<i32>, Value) {
+    let output = admin(data_dir, &[verb, &["--output", "json"]].concat());
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    (output.status.code(), found["drift"].clone())
+}
+
+#[test]
+fn books_that_are_not_what_is_stored_are_exit_code_6_until_they_are_mended() {
+    let temporary = TempDir::new().unwrap();
+    let data_dir = temporary.path().join("data");
+    let gateway = Gateway::on_one_disk(&data_dir, "");
+    admin_json(&data_dir, &["user", "create", "ann@example.org", "--plan", "free"]);
+    let (reconcile, verify) = (["quota", "reconcile"], ["usage", "verify"]);
+    assert_eq!(drift(&data_dir, &reconcile), (Some(0), json!(0)));
+    assert_eq!(drift(&data_dir, &verify), (Some(0), json!(0)));
+    assert_eq!(gateway.terminate(), Some(0));
+
+    tamper(&data_dir, "UPDATE quota SET used = used + 7 WHERE dimension = 1");
+    let gateway = Gateway::on_one_disk(&data_dir, "");
+    let used = || admin_json(&data_dir, &["quota", "show", "ann@example.org"])["bytes"]["used"].clone();
+    assert_eq!(drift(&data_dir, &reconcile), (Some(6), json!(1)));
+    assert_eq!(used(), 7, "looking mends nothing");
+    assert_eq!(drift(&data_dir, &["quota", "reconcile", "--mend"]).0, Some(6));
+    assert_eq!(drift(&data_dir, &reconcile), (Some(0), json!(0)));
+    assert_eq!(used(), 0);
+    assert_eq!(gateway.terminate(), Some(0));
+
+    // Five bytes that nobody stored.
+    tamper(
+        &data_dir,
+        "INSERT INTO usage_event (source, sequence, account, bucket, at_ms, bytes, objects)
+         SELECT id, 1, id, 1, 1, 5, 1 FROM account",
+    );
+    let gateway = Gateway::on_one_disk(&data_dir, "");
+    let (code, found) = drift(&data_dir, &verify);
+    assert_eq!(code, Some(6), "{found}");
+    assert_ne!(found, 0);
+    assert_eq!(gateway.terminate(), Some(0));
+}
