@@ -58,9 +58,9 @@ pub use audit::{
     NewEntry, Outcome, WitnessedHead,
 };
 pub use billing::{
-    AppliedPrices, BillingTurn, Charging, CreditNote, DunningPolicy, DunningStage, IntentStatus, InvoiceRun,
-    InvoiceStatus, ManualPayments, Notice, Payment, PaymentEvent, PaymentIntent, PaymentProvider,
-    PriceVersion, Refund, SandboxPayments, Settlement, StoredInvoice, SubscriptionState,
+    AppliedPrices, BillLetter, BillText, BillingTurn, Charging, CreditNote, DunningPolicy, DunningStage,
+    IntentStatus, InvoiceRun, InvoiceStatus, ManualPayments, Notice, Payment, PaymentEvent, PaymentIntent,
+    PaymentProvider, PriceVersion, Refund, SandboxPayments, Settlement, StoredInvoice, SubscriptionState,
 };
 pub use clock::{Clock, SystemClock, time_text};
 pub use conduct::{AbuseCase, AbuseKind, AbuseSettings, AbuseStatus, Conduct, Reputation};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use datamesh_accounts::{AccountMail, Accounts, AccountsError, MailText};
+use datamesh_accounts::{AccountMail, Accounts, AccountsError, BillLetter, MailText};
 use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
@@ -48,36 +48,55 @@ impl Postman {
 
     async fn deliver(&self) -> Result<(), AccountsError> {
         loop {
-            let due = self.accounts.take_mails(LETTERS_AT_ONCE).await?;
-            if due.is_empty() {
+            let mails = self.accounts.take_mails(LETTERS_AT_ONCE).await?;
+            let bills = self.accounts.take_bill_letters(LETTERS_AT_ONCE).await?;
+            if mails.is_empty() && bills.is_empty() {
                 return Ok(());
             }
-            let letters: Vec<_> = due.iter().map(|mail| self.send(mail)).collect();
-            let sent: Vec<_> = stream::iter(letters).buffer_unordered(LETTERS_AT_ONCE).collect().await;
+            let mails: Vec<_> = mails.iter().map(|mail| self.send_mail(mail)).collect();
+            let sent: Vec<_> = stream::iter(mails).buffer_unordered(LETTERS_AT_ONCE).collect().await;
+            sent.into_iter().collect::<Result<(), _>>()?;
+            let bills: Vec<_> = bills.iter().map(|bill| self.send_bill(bill)).collect();
+            let sent: Vec<_> = stream::iter(bills).buffer_unordered(LETTERS_AT_ONCE).collect().await;
             sent.into_iter().collect::<Result<(), _>>()?;
         }
     }
 
-    async fn send(&self, mail: &AccountMail) -> Result<(), AccountsError> {
+    async fn send_mail(&self, mail: &AccountMail) -> Result<(), AccountsError> {
         let letter = match &mail.text {
             MailText::MakesAccount(token) => Letter::Verify { token: token.expose() },
             MailText::HasAccount => Letter::HasAccount,
             MailText::SetsPassword(token) => Letter::NewPassword { token: token.expose() },
             MailText::Nothing => return self.accounts.mailed(&mail.id).await,
         };
-        let result = self.mailer.send(&mail.email, &letter).await;
+        match self.send(&mail.email, &letter, mail.attempts).await {
+            None => self.accounts.mailed(&mail.id).await,
+            Some(delay) => self.accounts.postpone_mail(&mail.id, delay).await,
+        }
+    }
+
+    async fn send_bill(&self, bill: &BillLetter) -> Result<(), AccountsError> {
+        let later = match &bill.text {
+            Some(text) => self.send(&bill.email, &Letter::Bill(text), bill.attempts).await,
+            None => None,
+        };
+        match later {
+            None => self.accounts.bill_letter_sent(&bill.id).await,
+            Some(delay) => self.accounts.postpone_bill_letter(&bill.id, delay).await,
+        }
+    }
+
+    /// Sends a letter; how long to wait before the next try, if it failed.
+    async fn send(&self, email: &str, letter: &Letter<'_>, attempts: u32) -> Option<Duration> {
+        let result = self.mailer.send(email, letter).await;
         let label = if result.is_ok() { "ok" } else { "failed" };
         metrics::counter!("datamesh_letters", "result" => label).increment(1);
-        match result {
-            Ok(()) => self.accounts.mailed(&mail.id).await,
-            Err(error) => {
-                // Neither the address nor the token belongs into a log.
-                let attempts = mail.attempts + 1;
-                tracing::warn!(error = %datamesh_node::one_line(&error), attempts, "a letter could not be sent");
-                let delay = DELAY.saturating_mul(1 << mail.attempts.min(16)).min(DELAY_MAX);
-                self.accounts.postpone_mail(&mail.id, delay).await
-            }
-        }
+        let error = result.err()?;
+        // Neither the address nor the token belongs into a log.
+        tracing::warn!(
+            error = %datamesh_node::one_line(&error), attempts = attempts + 1, "a letter could not be sent"
+        );
+        Some(DELAY.saturating_mul(1 << attempts.min(16)).min(DELAY_MAX))
     }
 
     async fn upkeep(&self) {
@@ -86,6 +105,9 @@ impl Postman {
         }
         if let Err(error) = self.accounts.forget_logins().await {
             tracing::warn!(error = %datamesh_node::one_line(&error), "what is over could not be forgotten");
+        }
+        if let Err(error) = self.accounts.forget_bill_letters().await {
+            tracing::warn!(error = %datamesh_node::one_line(&error), "letters could not be given up");
         }
     }
 }

@@ -28,6 +28,7 @@ This archive has what DataMesh knows about the account in account.json, as JSON.
   it may do. Secrets of access keys and passwords are not here: nobody can read them.
 - usage, usage-events: what was stored and moved. Buckets have the numbers of buckets.json.
 - invoices, payments, payment-intents, refunds, credit-notes: money, in millionths of a unit.
+- bill-letters: letters about invoices that are still to be sent.
 - service-windows: how many requests there were, and how many failed, every five minutes.
 - registrations, verification-cases, abuse-cases, erasures: what was asked and decided.
 - encryption-keys: the names of keys that objects are encrypted with.

@@ -10,6 +10,7 @@ use datamesh_types::AccountId;
 use tracing::warn;
 
 use super::invoice::{InvoiceStatus, StoredInvoice};
+use super::letter;
 use crate::hold::{Hold, NewHold, place};
 use crate::named::named;
 use crate::{Accounts, AccountsError, HoldKind, HoldScope, Owner};
@@ -37,8 +38,14 @@ named!(DunningStage {
 impl DunningStage {
     const ALL: [Self; 4] = [Self::Warned, Self::WritesFrozen, Self::Frozen, Self::DeletionPending];
 
-    const fn number(self) -> i64 {
+    /// Greater than 0, which is no stage.
+    pub(super) const fn number(self) -> i64 {
         self as i64 + 1
+    }
+
+    pub(super) fn from_number(number: i64) -> Result<Self, AccountsError> {
+        let stage = Self::ALL.into_iter().find(|stage| stage.number() == number);
+        stage.ok_or_else(|| AccountsError::Damaged { name: "invoice".to_owned() })
     }
 
     /// What it keeps the account from.
@@ -108,6 +115,14 @@ impl Accounts {
         } else {
             SubscriptionState::Active
         })
+    }
+
+    /// How far an invoice has come.
+    pub(super) async fn dunning_stage(&self, id: &str) -> Result<Option<DunningStage>, AccountsError> {
+        const STAGE: &str = "SELECT dunning FROM invoice WHERE id = $1";
+        let row = self.db().row(STAGE, [id.into()].into()).await?;
+        let row = row.ok_or_else(|| AccountsError::NoSuchInvoice { id: id.to_owned() })?;
+        Some(row.int(0)?).filter(|number| *number > 0).map(DunningStage::from_number).transpose()
     }
 
     /// Takes the steps that are due; how many. None is taken twice, and a step that was missed is made up for.
@@ -190,6 +205,7 @@ async fn step(
         let new = NewHold { kind: HoldKind::Billing, scope, reason, until_ms: None };
         place(tx, &Hold::begin(hold_id(id, round, passed), account, new, now_ms)).await?;
     }
+    letter::put_down(tx, (id, round, account), Some(stage), now_ms).await?;
     Ok(true)
 }
 

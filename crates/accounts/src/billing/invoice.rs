@@ -8,7 +8,7 @@ use datamesh_billing::{BillingError, Export, Invoice, Span, Term, UsageRow};
 use datamesh_db::{Row, Tx};
 use datamesh_types::AccountId;
 
-use super::{money, price};
+use super::{letter, money, price};
 use crate::named::named;
 use crate::service_level::credit_due;
 use crate::{Accounts, AccountsError, Month, UsageReport};
@@ -247,6 +247,9 @@ async fn finalize(tx: &mut Tx, id: &str, now_ms: u64) -> Result<StoredInvoice, A
     let params = [id.into(), status.number().into(), now_ms.into(), due_ms.into(), closed.into()];
     if tx.execute(FINALIZE, &params).await? == 1 {
         let invoice = locked(tx, id).await?;
+        if !is_free {
+            letter::put_down(tx, (id, invoice.reopened, invoice.account), None, now_ms).await?;
+        }
         if let Some(note) = credit_due(tx, &invoice, now_ms).await? {
             return money::credit(tx, id, &note, now_ms).await;
         }

@@ -8,6 +8,7 @@
 mod dunning;
 mod intent;
 mod invoice;
+mod letter;
 mod money;
 mod month;
 mod payment;
@@ -21,6 +22,7 @@ pub use dunning::{DunningPolicy, DunningStage, SubscriptionState};
 pub use intent::{IntentStatus, PaymentIntent};
 pub use invoice::{InvoiceRun, InvoiceStatus, StoredInvoice};
 pub(crate) use invoice::{invoice_of_month, terms_of};
+pub use letter::{BillLetter, BillText};
 pub use money::{CreditNote, Payment, Refund, Settlement};
 pub use month::BillingTurn;
 pub use payment::{Charging, ManualPayments, Notice, PaymentEvent, PaymentProvider};

@@ -8,6 +8,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sqlite: PAYMENTS_ON_SQLITE, postgres: PAYMENTS_ON_POSTGRES },
     Migration { version: 2, sqlite: MONTHS, postgres: MONTHS },
     Migration { version: 3, sqlite: WINDOWS_ON_SQLITE, postgres: WINDOWS_ON_POSTGRES },
+    Migration { version: 4, sqlite: LETTERS_ON_SQLITE, postgres: LETTERS_ON_POSTGRES },
 ];
 
 /// `invoice.reopened` counts how often an invoice was owed again after it had been paid. A refund's `payment` may be unknown.
@@ -67,3 +68,23 @@ macro_rules! windows {
 
 const WINDOWS_ON_SQLITE: &str = windows!("BLOB", " WITHOUT ROWID");
 const WINDOWS_ON_POSTGRES: &str = windows!("BYTEA", "");
+
+/// `stage` is the step of dunning that the letter tells; none for a new invoice.
+macro_rules! letters {
+    ($text:literal, $bytes:literal) => {
+        concat!(
+            "CREATE TABLE bill_letter (id ",
+            $text,
+            " PRIMARY KEY, account ",
+            $bytes,
+            " NOT NULL, invoice ",
+            $text,
+            " NOT NULL REFERENCES invoice (id), stage BIGINT, created_at_ms BIGINT NOT NULL,
+                mail_at_ms BIGINT NOT NULL, mails BIGINT NOT NULL);
+             CREATE INDEX bill_letter_due ON bill_letter (mail_at_ms);"
+        )
+    };
+}
+
+const LETTERS_ON_SQLITE: &str = letters!("TEXT", "BLOB");
+const LETTERS_ON_POSTGRES: &str = letters!("TEXT COLLATE \"C\"", "BYTEA");

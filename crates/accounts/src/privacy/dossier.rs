@@ -164,6 +164,11 @@ const PARTS: &[DossierPart] = &[
         ["credit_note_id" Plain, "invoice_id" Plain, "amount_micros" Plain, "reason" Plain, "at" Time]
     ),
     part!(
+        "bill-letters",
+        "id, invoice, mails, created_at_ms FROM bill_letter WHERE account = $1 ORDER BY created_at_ms, id",
+        ["letter_id" Plain, "invoice_id" Plain, "letters" Plain, "created" Time]
+    ),
+    part!(
         "registrations",
         "id, email, purpose, name, plan, created_at_ms, expires_at_ms, mails, password, public_key FROM registration
          WHERE email_hash = (SELECT email_hash FROM account WHERE account.id = $1) ORDER BY created_at_ms, id",

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 mod abuse;
 mod admissions;
 mod audit;
+mod bill_letters;
 mod dossiers;
 mod erasures;
 mod identity;
