@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use datamesh_db::{CommitHook, Engine, Row, Tx, UsageChange, Value};
+use datamesh_db::{CommitHook, DbError, Engine, Row, Tx, UsageChange, Value};
 use datamesh_types::AccountId;
 use uuid::Uuid;
 
@@ -210,53 +210,53 @@ impl Catalog {
             .await
     }
 
-    /// Aborts up to `limit` uploads that began before `begun_before_ms`, and forgets up to `limit` that were
-    /// completed before `completed_before_ms`. Returns how many of both; call again while that is not 0.
+    /// Aborts the uploads that began before `begun_before_ms`, but for those that the hook refuses, and forgets those that
+    /// were completed before `completed_before_ms`. Returns how many of both. It looks at `page` of them at a time.
     pub async fn expire_uploads(
         &self,
         begun_before_ms: u64,
         completed_before_ms: u64,
-        limit: usize,
+        page: usize,
         now_ms: u64,
         hook: Arc<dyn CommitHook>,
     ) -> Result<usize, CatalogError> {
-        const BEGUN: &str = "SELECT bucket, key, id FROM upload
-             WHERE completed_at_ms IS NULL AND created_at_ms < $1 ORDER BY created_at_ms LIMIT $2";
+        const BEGUN: &str = "SELECT bucket, key, id, created_at_ms FROM upload
+             WHERE completed_at_ms IS NULL AND created_at_ms < $1
+               AND (created_at_ms > $2 OR created_at_ms = $2 AND id > $3)
+             ORDER BY created_at_ms, id LIMIT $4";
         const FORGET: &str = "DELETE FROM upload WHERE id IN (SELECT id FROM upload
              WHERE completed_at_ms IS NOT NULL AND completed_at_ms < $1 ORDER BY completed_at_ms LIMIT $2)";
-        let begun = self
-            .db
-            .scan(move |tx| {
-                Box::pin(async move {
-                    let rows = tx.query(BEGUN, &[begun_before_ms.into(), limit.into()]).await?;
-                    rows.iter()
-                        .map(|row| {
-                            Ok((BucketId(row.int(0)?), row.blob(1)?.to_vec(), UploadId(row.bytes(2)?)))
-                        })
-                        .collect::<Result<Vec<_>, CatalogError>>()
-                })
-            })
-            .await?;
         let mut expired = 0;
-        for (bucket, key, id) in begun {
-            match self.abort_upload(bucket, &key, id, now_ms, Arc::clone(&hook)).await {
-                Ok(()) => expired += 1,
-                // Completed or aborted by its owner meanwhile.
-                Err(CatalogError::NoSuchUpload) => {}
-                Err(error) => return Err(error),
+        let mut after = (0, Vec::new());
+        loop {
+            let params = [begun_before_ms.into(), after.0.into(), after.1.into(), page.into()];
+            let begun = self.db.rows(BEGUN, params.into()).await?;
+            let Some(last) = begun.last() else { break };
+            after = (last.uint(3)?, last.blob(2)?.to_vec());
+            for row in &begun {
+                let (bucket, key, id) = (BucketId(row.int(0)?), row.blob(1)?, UploadId(row.bytes(2)?));
+                match self.abort_upload(bucket, key, id, now_ms, Arc::clone(&hook)).await {
+                    Ok(()) => expired += 1,
+                    // Completed or aborted by its owner meanwhile, or held.
+                    Err(CatalogError::NoSuchUpload | CatalogError::Db(DbError::Rejected { .. })) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
-        let forgotten = self
-            .db
-            .write(move |tx| {
-                Box::pin(async move {
-                    Ok::<_, CatalogError>(
-                        tx.execute(FORGET, &[completed_before_ms.into(), limit.into()]).await?,
-                    )
+        loop {
+            let params = [completed_before_ms.into(), page.into()];
+            let forgotten = self
+                .db
+                .write::<_, CatalogError, _>(move |tx| {
+                    let params = params.clone();
+                    Box::pin(async move { Ok(tx.execute(FORGET, &params).await?) })
                 })
-            })
-            .await?;
-        Ok(expired + forgotten as usize)
+                .await?;
+            if forgotten == 0 {
+                return Ok(expired);
+            }
+            expired += forgotten as usize;
+        }
     }
 }
 

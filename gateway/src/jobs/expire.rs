@@ -3,8 +3,8 @@
 
 use super::{JobError, Jobs, now_ms};
 
-/// Uploads per transaction.
-const STEP: usize = 100;
+/// Uploads per query.
+const PAGE: usize = 100;
 /// How long Complete may be repeated after it succeeded.
 const COMPLETED_KEPT_MS: u64 = 24 * 3600 * 1000;
 
@@ -17,16 +17,10 @@ impl Jobs {
         let now = now_ms();
         let begun_before = now.saturating_sub(self.inner.config.upload_age.duration().as_millis() as u64);
         let completed_before = now.saturating_sub(COMPLETED_KEPT_MS);
-        let mut expired = 0;
-        loop {
-            let hook = self.inner.accounts.release_hook();
-            let step =
-                self.inner.catalog.expire_uploads(begun_before, completed_before, STEP, now, hook).await?;
-            if step == 0 {
-                break;
-            }
-            expired += step;
-        }
+        // A legal hold keeps uploads, too.
+        let hook = self.inner.accounts.expiry_hook();
+        let expired =
+            self.inner.catalog.expire_uploads(begun_before, completed_before, PAGE, now, hook).await?;
         if expired > 0 {
             tracing::info!(expired, "expired uploads");
         }

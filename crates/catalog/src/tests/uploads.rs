@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datamesh_db::{CommitHook, DbError, Tx, TxFuture, UsageChange};
 use datamesh_testkit::for_each_engine;
 
 use super::{Fixture, size_of, tick};
@@ -278,6 +279,44 @@ async fn open_uploads_are_listed_by_key_and_id() {
         assert_eq!(page.uploads[0].key, b"d/1");
         let prefixed = UploadListQuery { prefix: b"d/".to_vec(), limit: 9, ..query };
         assert_eq!(fixture.catalog.list_uploads(prefixed).await.unwrap().uploads.len(), 2);
+    })
+    .await;
+}
+
+/// Lets nothing be given back that has exactly this many bytes.
+struct Keeper(u64);
+
+impl CommitHook for Keeper {
+    fn run<'t>(&'t self, _: &'t mut Tx, change: &'t UsageChange) -> TxFuture<'t, (), DbError> {
+        let refused = change.bytes == -self.0.cast_signed();
+        Box::pin(async move {
+            if refused { Err(DbError::Rejected { source: "it is held".into() }) } else { Ok(()) }
+        })
+    }
+}
+
+#[tokio::test]
+async fn uploads_that_may_not_be_given_up_do_not_keep_others_from_expiring() {
+    for_each_engine(|db| async move {
+        let fixture = Fixture::new(&db).await;
+        let mut uploads = Vec::new();
+        for (key, chunks) in [(b"a", &[1][..]), (b"b", &[1, 2]), (b"c", &[1]), (b"d", &[3, 1])] {
+            let upload = fixture.begin(key).await;
+            fixture.put_part(key, upload, 1, chunks).await.unwrap();
+            uploads.push((key, upload));
+        }
+        let keeper = Arc::new(Keeper(size_of(&[1])));
+        let expire = |hook: Arc<dyn CommitHook>| {
+            fixture.catalog.expire_uploads(u64::MAX >> 1, u64::MAX >> 1, 1, tick(), hook)
+        };
+        assert_eq!(expire(keeper.clone()).await.unwrap(), 2);
+        assert_eq!(expire(keeper).await.unwrap(), 0);
+        for (key, upload) in uploads {
+            let found = fixture.catalog.upload(fixture.bucket.id, key, upload).await;
+            assert_eq!(found.is_ok(), matches!(key, b"a" | b"c"), "{found:?}");
+        }
+        let hook = Arc::clone(&fixture.hook);
+        assert_eq!(expire(hook).await.unwrap(), 2);
     })
     .await;
 }
