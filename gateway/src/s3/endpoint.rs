@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use http::header::HOST;
+use http::header::{AUTHORIZATION, HOST, RANGE};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use s3s::dto::Range;
 use s3s::host::S3Host;
 use s3s::service::S3Service;
 use s3s::{Body, HttpError, S3Error};
@@ -59,7 +60,8 @@ impl Endpoint {
     ///
     /// # Errors
     /// Only when no answer can be given.
-    pub async fn call(&self, request: Request<Body>) -> Result<Response<Body>, HttpError> {
+    pub async fn call(&self, mut request: Request<Body>) -> Result<Response<Body>, HttpError> {
+        ignore_unreadable_range(&mut request);
         if *request.method() == Method::OPTIONS {
             return Ok(self.preflight(&request).await);
         }
@@ -88,6 +90,18 @@ impl Endpoint {
         let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
         let bucket = percent_encoding::percent_decode_str(bucket).decode_utf8().ok()?.into_owned();
         (!bucket.is_empty()).then(|| Place { bucket, key: key.to_owned(), in_host: false })
+    }
+}
+
+/// What is no single range of bytes asks for everything, as RFC 9110 (14.2) and S3 have it; the protocol library refuses
+/// it. Where it was signed it has to stay: most SDKs sign all headers, browsers with a link none.
+fn ignore_unreadable_range(request: &mut Request<Body>) {
+    let Some(range) = request.headers().get(RANGE) else { return };
+    let is_readable = range.to_str().is_ok_and(|range| Range::parse(range).is_ok());
+    let may_be_signed = request.headers().contains_key(AUTHORIZATION)
+        || request.uri().query().is_some_and(|query| query.contains("range"));
+    if !is_readable && !may_be_signed {
+        request.headers_mut().remove(RANGE);
     }
 }
 

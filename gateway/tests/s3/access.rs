@@ -91,6 +91,31 @@ async fn presigned_urls_work_until_they_expire_and_only_as_signed() {
     exchange(address, elsewhere.as_bytes()).await.expect(403);
 }
 
+#[tokio::test]
+async fn ranges_that_are_none_are_ignored_where_nobody_signed_them() {
+    let service = Service::start().await;
+    service.client.put("/bucket/key", b"0123456789").await.expect(200);
+    let address = service.client.address;
+    let link = service.client.presigned("GET", "/bucket/key", 0, 60);
+    for (range, status, body) in [
+        ("bytes=2-4", 206, "234"),
+        ("bytes=-3", 206, "789"),
+        ("bytes=0-1,3-4", 200, "0123456789"),
+        ("bytes=4-2", 200, "0123456789"),
+        ("bytes=a-b", 200, "0123456789"),
+        ("lines=0-1", 200, "0123456789"),
+    ] {
+        let request =
+            format!("GET {link} HTTP/1.1\r\nhost: {address}\r\nrange: {range}\r\nconnection: close\r\n\r\n");
+        assert_eq!(exchange(address, request.as_bytes()).await.expect(status).text(), body, "{range}");
+    }
+    let request =
+        format!("GET {link} HTTP/1.1\r\nhost: {address}\r\nrange: bytes=10-\r\nconnection: close\r\n\r\n");
+    exchange(address, request.as_bytes()).await.expect_error(416, "InvalidRange");
+    let signed = service.client.send("GET", "/bucket/key", &[("range", "bytes=4-2")], b"").await;
+    signed.expect_error(400, "InvalidArgument");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quota_is_never_exceeded_and_named_in_the_refusal() {
     let service = Service::start().await;
