@@ -146,7 +146,9 @@ impl Catalog {
         }
         let row = self.db.row(SELECT, [Value::from(name)].into()).await?;
         let bucket = row.map(|row| bucket_from_row(&row)).transpose()?;
-        bucket.iter().for_each(|bucket| self.buckets.remember(version, bucket));
+        if let Some(bucket) = &bucket {
+            self.buckets.remember(version, bucket);
+        }
         Ok(bucket)
     }
 
