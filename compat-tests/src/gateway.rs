@@ -94,7 +94,7 @@ impl Gateway {
     pub fn serve(config: &str) -> Result<Self> {
         let temporary = tempfile::tempdir()?;
         let (data_dir, file) = (temporary.path().join("data"), temporary.path().join("gateway.toml"));
-        fs::write(&file, format!("data_dir = {data_dir:?}\n{config}"))?;
+        fs::write(&file, format!("data_dir = '{}'\n{config}", data_dir.display()))?;
         let file = file.to_str().context("a temporary path is text")?.to_owned();
         Self::spawned(temporary, data_dir, &["serve", "--config", &file])
     }

@@ -187,16 +187,9 @@ impl Accounts {
     }
 
     async fn renew_row(&self, lease: &Lease, id: [u8; 16]) -> Result<(), AccountsError> {
+        const RENEW: &str = "UPDATE reservation SET expires_at_ms = $2 WHERE id = $1";
         let expires_at_ms = self.expiry_ms();
-        let renewed = self
-            .db()
-            .write::<_, AccountsError, _>(move |tx| {
-                Box::pin(async move {
-                    let params = [(&id).into(), expires_at_ms.into()];
-                    Ok(tx.execute("UPDATE reservation SET expires_at_ms = $2 WHERE id = $1", &params).await?)
-                })
-            })
-            .await?;
+        let renewed = self.db().execute(RENEW, [(&id).into(), expires_at_ms.into()].into()).await?;
         if renewed == 0 {
             lease.forget_row(id, true);
         } else {

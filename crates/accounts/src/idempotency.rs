@@ -66,28 +66,21 @@ impl Accounts {
         const ANSWER: &str = "UPDATE answered_request SET status = $2, answer = $3 WHERE id = $1";
         let id = id_of(actor, key);
         let sealed = self.keyring().kek().seal(&answer_name(&id), &answer.body)?;
-        self.change_requests(ANSWER, vec![id.into(), answer.status.into(), sealed.into()]).await.map(drop)
+        self.db().execute(ANSWER, [id.into(), answer.status.into(), sealed.into()].into()).await?;
+        Ok(())
     }
 
     /// Gives a claim back: the request changed nothing, so a repetition shall be carried out.
     pub async fn release_request(&self, actor: &str, key: &str) -> Result<(), AccountsError> {
         const RELEASE: &str = "DELETE FROM answered_request WHERE id = $1 AND answer IS NULL";
-        self.change_requests(RELEASE, vec![id_of(actor, key).into()]).await.map(drop)
+        self.db().execute(RELEASE, [id_of(actor, key).into()].into()).await?;
+        Ok(())
     }
 
     /// Forgets answers that are older than a day; how many they were.
     pub async fn forget_answers(&self) -> Result<u64, AccountsError> {
         const FORGET: &str = "DELETE FROM answered_request WHERE created_at_ms < $1";
-        self.change_requests(FORGET, vec![oldest_ms(self.now_ms()).into()]).await
-    }
-
-    async fn change_requests(&self, sql: &'static str, params: Vec<Value>) -> Result<u64, AccountsError> {
-        self.db()
-            .write::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.execute(sql, &params).await?) })
-            })
-            .await
+        Ok(self.db().execute(FORGET, [oldest_ms(self.now_ms()).into()].into()).await?)
     }
 }
 

@@ -22,13 +22,7 @@ impl Keyring {
         }
         let stored = stored_name(account, name);
         let params = [Value::from(&stored), self.draw_key(&stored)?.into()];
-        let inserted = self
-            .db()
-            .write::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.execute(INSERT, &params).await?) })
-            })
-            .await?;
+        let inserted = self.db().execute(INSERT, params.into()).await?;
         if inserted == 0 { Err(AccountsError::KeyNameTaken { name: name.to_owned() }) } else { Ok(()) }
     }
 

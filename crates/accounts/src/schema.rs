@@ -283,12 +283,7 @@ mod tests {
     const LIMITED: AccountId = AccountId([2; 16]);
 
     async fn execute(db: &Db, sql: &'static str, params: Vec<Value>) {
-        let params = Arc::new(params);
-        let done = db.write::<_, DbError, _>(move |tx| {
-            let params = Arc::clone(&params);
-            Box::pin(async move { tx.execute(sql, &params).await })
-        });
-        done.await.unwrap();
+        db.execute(sql, params.into()).await.unwrap();
     }
 
     /// Two accounts as the first release stores them: one on its plan's limits, one with a limit of its own.

@@ -45,15 +45,7 @@ impl Catalog {
     /// Gives the lease up early, if `holder` has it.
     pub async fn release_lease(&self, name: &str, holder: &str) -> Result<(), CatalogError> {
         const RELEASE: &str = "UPDATE lease SET expires_at_ms = 0 WHERE name = $1 AND holder = $2";
-        let params = [Value::from(name), holder.into()];
-        self.db
-            .write(move |tx| {
-                let params = params.clone();
-                Box::pin(async move {
-                    tx.execute(RELEASE, &params).await?;
-                    Ok(())
-                })
-            })
-            .await
+        self.db.execute(RELEASE, [name.into(), holder.into()].into()).await?;
+        Ok(())
     }
 }

@@ -101,14 +101,8 @@ impl Catalog {
     pub async fn release_manifest(&self, manifest: ManifestId, now_ms: u64) -> Result<(), CatalogError> {
         const RELEASE: &str = "UPDATE manifest SET expires_at_ms = NULL, released_at_ms = $2
              WHERE id = $1 AND expires_at_ms IS NOT NULL";
-        self.db
-            .write(move |tx| {
-                Box::pin(async move {
-                    tx.execute(RELEASE, &[manifest.0.into(), now_ms.into()]).await?;
-                    Ok(())
-                })
-            })
-            .await
+        self.db.execute(RELEASE, [manifest.0.into(), now_ms.into()].into()).await?;
+        Ok(())
     }
 }
 

@@ -201,17 +201,10 @@ impl Catalog {
     }
 
     async fn update_version(&self, sql: &'static str, params: [Value; 2]) -> Result<(), CatalogError> {
-        self.db
-            .write(move |tx| {
-                let params = params.clone();
-                Box::pin(async move {
-                    match tx.execute(sql, &params).await? {
-                        0 => Err(CatalogError::NoSuchVersion),
-                        _ => Ok(()),
-                    }
-                })
-            })
-            .await
+        match self.db.execute(sql, params.into()).await? {
+            0 => Err(CatalogError::NoSuchVersion),
+            _ => Ok(()),
+        }
     }
 }
 

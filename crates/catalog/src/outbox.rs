@@ -105,14 +105,8 @@ impl Catalog {
     /// Puts a message off after its delivery failed.
     pub async fn postpone_message(&self, message: MessageId, not_before_ms: u64) -> Result<(), CatalogError> {
         const UPDATE: &str = "UPDATE outbox SET attempts = attempts + 1, not_before_ms = $2 WHERE id = $1";
-        self.db
-            .write(move |tx| {
-                Box::pin(async move {
-                    tx.execute(UPDATE, &[message.0.into(), not_before_ms.into()]).await?;
-                    Ok(())
-                })
-            })
-            .await
+        self.db.execute(UPDATE, [message.0.into(), not_before_ms.into()].into()).await?;
+        Ok(())
     }
 }
 

@@ -31,14 +31,7 @@ impl Catalog {
         ids: impl Iterator<Item = i64>,
     ) -> Result<(), CatalogError> {
         let params = [json_rows(&ids.map(|id| [id]).collect::<Vec<_>>())?];
-        self.db
-            .write(move |tx| {
-                let params = params.clone();
-                Box::pin(async move {
-                    tx.execute(delete, &params).await?;
-                    Ok(())
-                })
-            })
-            .await
+        self.db.execute(delete, params.into()).await?;
+        Ok(())
     }
 }

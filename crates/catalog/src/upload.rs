@@ -244,14 +244,7 @@ impl Catalog {
             }
         }
         loop {
-            let params = [completed_before_ms.into(), page.into()];
-            let forgotten = self
-                .db
-                .write::<_, CatalogError, _>(move |tx| {
-                    let params = params.clone();
-                    Box::pin(async move { Ok(tx.execute(FORGET, &params).await?) })
-                })
-                .await?;
+            let forgotten = self.db.execute(FORGET, [completed_before_ms.into(), page.into()].into()).await?;
             if forgotten == 0 {
                 return Ok(expired);
             }

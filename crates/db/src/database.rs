@@ -66,6 +66,15 @@ impl Db {
         }
     }
 
+    /// Commits one statement, as [`Db::write`] would, and tells how many rows it changed.
+    pub async fn execute(&self, sql: &'static str, params: Arc<[Value]>) -> Result<u64, DbError> {
+        self.write(move |tx| {
+            let params = Arc::clone(&params);
+            Box::pin(async move { tx.execute(sql, &params).await })
+        })
+        .await
+    }
+
     /// Runs `body` on one snapshot: it sees one state of the database, that of a moment after the call.
     ///
     /// For point reads: on SQLite it runs on the calling thread, to spare the thread hop. Use [`Db::scan`] for

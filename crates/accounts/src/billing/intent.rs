@@ -111,12 +111,7 @@ impl Accounts {
         }
         let reference = provider.charge(&intent).await?;
         let params = [Value::from(&intent.id), reference.into()];
-        self.db()
-            .write::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.execute(ANSWERED, &params).await?) })
-            })
-            .await?;
+        self.db().execute(ANSWERED, params.into()).await?;
         self.payment_intent(&intent.id).await
     }
 
@@ -139,13 +134,8 @@ impl Accounts {
     ) -> Result<(), AccountsError> {
         const FAIL: &str = "UPDATE payment_intent SET failure = $3 WHERE provider = $1 AND reference = $2";
         let params = [Value::from(provider), reference.into(), reason.into()];
-        self.db()
-            .write::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.execute(FAIL, &params).await?) })
-            })
-            .await
-            .map(drop)
+        self.db().execute(FAIL, params.into()).await?;
+        Ok(())
     }
 }
 

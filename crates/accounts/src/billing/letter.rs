@@ -136,7 +136,8 @@ impl Accounts {
     /// # Errors
     /// Those of the database.
     pub async fn bill_letter_sent(&self, id: &str) -> Result<(), AccountsError> {
-        self.change_bill_letters("DELETE FROM bill_letter WHERE id = $1", id, None).await
+        self.db().execute("DELETE FROM bill_letter WHERE id = $1", [id.into()].into()).await?;
+        Ok(())
     }
 
     /// A letter about a bill could not be sent: it is due again after `delay`.
@@ -145,7 +146,9 @@ impl Accounts {
     /// Those of the database.
     pub async fn postpone_bill_letter(&self, id: &str, delay: Duration) -> Result<(), AccountsError> {
         const LATER: &str = "UPDATE bill_letter SET mail_at_ms = $2, mails = mails + 1 WHERE id = $1";
-        self.change_bill_letters(LATER, id, Some(self.now_ms() + delay.as_millis() as u64)).await
+        let at_ms = self.now_ms() + delay.as_millis() as u64;
+        self.db().execute(LATER, [id.into(), at_ms.into()].into()).await?;
+        Ok(())
     }
 
     /// Forgets letters about bills that could not be sent for a week.
@@ -153,35 +156,11 @@ impl Accounts {
     /// # Errors
     /// Those of the database.
     pub async fn forget_bill_letters(&self) -> Result<u64, AccountsError> {
-        let oldest_ms = self.bill_letters_oldest_ms();
-        self.db()
-            .write::<_, AccountsError, _>(move |tx| {
-                Box::pin(async move {
-                    let sql = "DELETE FROM bill_letter WHERE created_at_ms <= $1";
-                    Ok(tx.execute(sql, &[oldest_ms.into()]).await?)
-                })
-            })
-            .await
+        const OLD: &str = "DELETE FROM bill_letter WHERE created_at_ms <= $1";
+        Ok(self.db().execute(OLD, [self.bill_letters_oldest_ms().into()].into()).await?)
     }
 
     fn bill_letters_oldest_ms(&self) -> u64 {
         self.now_ms().saturating_sub(LIFETIME.as_millis() as u64)
-    }
-
-    async fn change_bill_letters(
-        &self,
-        sql: &'static str,
-        id: &str,
-        at_ms: Option<u64>,
-    ) -> Result<(), AccountsError> {
-        let params: Vec<datamesh_db::Value> =
-            std::iter::once(id.into()).chain(at_ms.map(datamesh_db::Value::from)).collect();
-        self.db()
-            .write::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.execute(sql, &params).await?) })
-            })
-            .await
-            .map(drop)
     }
 }

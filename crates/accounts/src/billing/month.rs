@@ -101,10 +101,8 @@ impl Accounts {
     }
 
     async fn mark_month(&self, sql: &'static str, month: Month, now_ms: u64) -> Result<(), AccountsError> {
-        let marked = self.db().write::<_, AccountsError, _>(move |tx| {
-            Box::pin(async move { Ok(tx.execute(sql, &[month.0.into(), now_ms.into()]).await?) })
-        });
-        marked.await.map(drop)
+        self.db().execute(sql, [month.0.into(), now_ms.into()].into()).await?;
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use datamesh_db::{Row, Tx, Value};
+use datamesh_db::{Row, Tx};
 
 use super::AccountStatus;
 use super::registration::{HOUR_MS, Purpose};
@@ -82,14 +82,16 @@ impl Accounts {
     /// A letter was sent, or there was none to send.
     pub async fn mailed(&self, id: &[u8; ID_LEN]) -> Result<(), AccountsError> {
         const MAILED: &str = "UPDATE registration SET mail_at_ms = NULL, mails = mails + 1 WHERE id = $1";
-        self.change_letters(MAILED, vec![id.into()]).await
+        self.db().execute(MAILED, [id.into()].into()).await?;
+        Ok(())
     }
 
     /// A letter could not be sent: it is due again after `delay`.
     pub async fn postpone_mail(&self, id: &[u8; ID_LEN], delay: Duration) -> Result<(), AccountsError> {
         const LATER: &str = "UPDATE registration SET mail_at_ms = $2, mails = mails + 1 WHERE id = $1";
         let at_ms = self.now_ms() + delay.as_millis() as u64;
-        self.change_letters(LATER, vec![id.into(), at_ms.into()]).await
+        self.db().execute(LATER, [id.into(), at_ms.into()].into()).await?;
+        Ok(())
     }
 
     /// Forgets requests, sessions and challenges that are over.
@@ -102,19 +104,9 @@ impl Accounts {
         for sql in OVER {
             // An hour more: how many letters an address got is counted in these rows.
             let before_ms = self.now_ms().saturating_sub(HOUR_MS);
-            self.change_letters(sql, vec![before_ms.into()]).await?;
+            self.db().execute(sql, [before_ms.into()].into()).await?;
         }
         Ok(())
-    }
-
-    async fn change_letters(&self, sql: &'static str, params: Vec<Value>) -> Result<(), AccountsError> {
-        self.db()
-            .write::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.execute(sql, &params).await?) })
-            })
-            .await
-            .map(drop)
     }
 
     pub(super) fn open_address(&self, id: &[u8; ID_LEN], sealed: &[u8]) -> Result<String, AccountsError> {

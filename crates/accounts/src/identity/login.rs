@@ -194,11 +194,7 @@ impl Accounts {
             return Ok(false);
         }
         let params = [Value::from(&nonce), ends_at_ms.into()];
-        let inserted = self.db().write::<_, AccountsError, _>(move |tx| {
-            let params = params.clone();
-            Box::pin(async move { Ok(tx.execute(USE, &params).await?) })
-        });
-        Ok(inserted.await? == 1)
+        Ok(self.db().execute(USE, params.into()).await? == 1)
     }
 
     async fn open_login(&self, account: AccountId) -> Result<NewLogin, IdentityError> {
@@ -211,12 +207,7 @@ impl Accounts {
         let expires_at_ms = now_ms + self.config().registration.session_lifetime.as_millis() as u64;
         let params =
             [Value::from(session_id(token.expose())), account.into(), now_ms.into(), expires_at_ms.into()];
-        self.db()
-            .write::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.execute(OPEN, &params).await?) })
-            })
-            .await?;
+        self.db().execute(OPEN, params.into()).await?;
         Ok(NewLogin { account, token, expires_at_ms })
     }
 
@@ -242,12 +233,7 @@ impl Accounts {
     pub async fn logout(&self, token: &str) -> Result<(), IdentityError> {
         const END: &str = "DELETE FROM login_session WHERE id = $1";
         let params = [Value::from(session_id(token))];
-        self.db()
-            .write::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.execute(END, &params).await?) })
-            })
-            .await?;
+        self.db().execute(END, params.into()).await?;
         Ok(())
     }
 }

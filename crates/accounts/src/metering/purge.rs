@@ -93,16 +93,10 @@ impl Accounts {
     /// Runs a statement, whose last parameter is how many rows it may remove, until it removes none.
     async fn delete_all(&self, sql: &'static str, mut params: Vec<Value>) -> Result<u64, AccountsError> {
         params.push(STEP.into());
+        let params: Arc<[Value]> = params.into();
         let mut deleted = 0;
         loop {
-            let params = params.clone();
-            let step = self
-                .db()
-                .write::<_, AccountsError, _>(move |tx| {
-                    let params = params.clone();
-                    Box::pin(async move { Ok(tx.execute(sql, &params).await?) })
-                })
-                .await?;
+            let step = self.db().execute(sql, Arc::clone(&params)).await?;
             deleted += step;
             if step < STEP as u64 {
                 return Ok(deleted);

@@ -189,13 +189,8 @@ impl Accounts {
     pub async fn obstruct_erasure(&self, erasure: &Erasure, obstacle: &str) -> Result<(), AccountsError> {
         const OBSTRUCT: &str = "UPDATE erasure SET obstacle = $2 WHERE id = $1 AND ended_at_ms IS NULL";
         let params = [Value::from(&erasure.id), obstacle.into()];
-        self.db()
-            .write::<_, AccountsError, _>(move |tx| {
-                let params = params.clone();
-                Box::pin(async move { Ok(tx.execute(OBSTRUCT, &params).await?) })
-            })
-            .await
-            .map(drop)
+        self.db().execute(OBSTRUCT, params.into()).await?;
+        Ok(())
     }
 }
 

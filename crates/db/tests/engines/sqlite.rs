@@ -16,6 +16,14 @@ async fn error(config: DbConfig) -> DbError {
     Db::open(&config).await.err().expect("it cannot be opened")
 }
 
+/// Gives the counter `a` a value.
+async fn set(db: &Db, value: i64) {
+    const SET: &str = "UPDATE counter SET value = $1 WHERE name = 'a'";
+    db.write::<_, DbError, _>(move |tx| Box::pin(async move { tx.execute(SET, &[value.into()]).await }))
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn a_missing_file_is_named_and_only_created_on_demand() {
     let folder = TempDir::new().unwrap();
@@ -172,13 +180,7 @@ async fn point_reads_see_every_write_that_returned_and_never_go_back() {
     });
     let readers: Vec<_> = readers.collect();
     for value in 1..=WRITES {
-        db.write::<_, DbError, _>(move |tx| {
-            Box::pin(async move {
-                tx.execute("UPDATE counter SET value = $1 WHERE name = 'a'", &[value.into()]).await
-            })
-        })
-        .await
-        .unwrap();
+        set(&db, value).await;
         newest.fetch_max(value, Ordering::SeqCst);
         assert_eq!(point(&db, "a").await, Some(value));
         if value % 10 == 0 {
@@ -225,13 +227,7 @@ async fn what_is_read_while_a_table_stays_the_same_is_its_newest_state() {
         }
     });
     for value in 1..=WRITES {
-        db.write::<_, DbError, _>(move |tx| {
-            Box::pin(async move {
-                tx.execute("UPDATE counter SET value = $1 WHERE name = 'a'", &[value.into()]).await
-            })
-        })
-        .await
-        .unwrap();
+        set(&db, value).await;
         newest.fetch_max(value, Ordering::SeqCst);
     }
     assert!(reader.await.unwrap() > 0, "nothing was ever remembered");
