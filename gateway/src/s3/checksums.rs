@@ -200,7 +200,7 @@ impl Declared {
         named: Option<&ChecksumAlgorithm>,
         fallback: Algorithm,
     ) -> S3Result<Self> {
-        if let Some(declared) = value_in(headers)? {
+        if let Some(declared) = Self::in_headers(headers)? {
             return Ok(declared);
         }
         let trailers = headers.get_all("x-amz-trailer").iter().filter_map(|value| value.to_str().ok());
@@ -215,6 +215,30 @@ impl Declared {
         }
         let algorithm = named.map(Algorithm::parse).transpose()?.unwrap_or(fallback);
         Ok(Self { algorithm, expected: Expected::Nothing })
+    }
+
+    /// The one checksum value among the headers.
+    pub fn in_headers(headers: &HeaderMap) -> S3Result<Option<Self>> {
+        let mut found = None;
+        for (name, value) in headers {
+            let name = name.as_str();
+            let Some(short) = name.strip_prefix("x-amz-checksum-") else { continue };
+            if matches!(short, "mode" | "type" | "algorithm") {
+                continue;
+            }
+            let algorithm = Algorithm::ALL.into_iter().find(|algorithm| algorithm.header() == name);
+            let algorithm = algorithm.ok_or_else(|| unsupported(name))?;
+            if found.is_some() {
+                return Err(s3_error!(
+                    InvalidRequest,
+                    "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."
+                ));
+            }
+            let value = value.to_str().map_err(|_| invalid_value(algorithm))?;
+            check_shape(algorithm, value)?;
+            found = Some(Self { algorithm, expected: Expected::Value(value.to_owned()) });
+        }
+        Ok(found)
     }
 
     /// Compares with what the bytes sum to. Call it after the body's clean end, when trailers are there.
@@ -234,30 +258,6 @@ impl Declared {
         };
         if expected == computed { Ok(()) } else { Err(mismatch(self.algorithm)) }
     }
-}
-
-/// The one checksum value among the headers.
-fn value_in(headers: &HeaderMap) -> S3Result<Option<Declared>> {
-    let mut found = None;
-    for (name, value) in headers {
-        let name = name.as_str();
-        let Some(short) = name.strip_prefix("x-amz-checksum-") else { continue };
-        if matches!(short, "mode" | "type" | "algorithm") {
-            continue;
-        }
-        let algorithm = Algorithm::ALL.into_iter().find(|algorithm| algorithm.header() == name);
-        let algorithm = algorithm.ok_or_else(|| unsupported(name))?;
-        if found.is_some() {
-            return Err(s3_error!(
-                InvalidRequest,
-                "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."
-            ));
-        }
-        let value = value.to_str().map_err(|_| invalid_value(algorithm))?;
-        check_shape(algorithm, value)?;
-        found = Some(Declared { algorithm, expected: Expected::Value(value.to_owned()) });
-    }
-    Ok(found)
 }
 
 fn check_shape(algorithm: Algorithm, value: &str) -> S3Result<()> {

@@ -14,6 +14,7 @@ use s3s::{Body, HttpError, S3Error};
 
 use super::S3Gateway;
 use super::cors::CrossOrigin;
+use super::document::{self, Refused};
 use super::hosts::VirtualHosts;
 use super::post;
 
@@ -69,12 +70,20 @@ impl Endpoint {
         let mut response = if post::is_form(request.method(), request.headers()) {
             Box::pin(self.post_object(request)).await?
         } else {
-            self.protocol.call(request).await?
+            self.operate(request).await?
         };
         if let Some(asked) = cross_origin {
             self.tell_page(&asked, response.headers_mut()).await;
         }
         Ok(response)
+    }
+
+    async fn operate(&self, mut request: Request<Body>) -> Result<Response<Body>, HttpError> {
+        let names_key =
+            self.place(request.headers(), request.uri()).is_some_and(|place| !place.key.is_empty());
+        let refused = document::check(&mut request, names_key);
+        let response = self.protocol.call(request).await?;
+        Ok(refused.and_then(Refused::into_error).map_or(response, refusal))
     }
 
     /// Where a request points; `None` when it names no bucket.

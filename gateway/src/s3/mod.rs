@@ -20,6 +20,7 @@ mod copy;
 mod cors;
 mod delete;
 mod deposit;
+mod document;
 mod encryption;
 mod endpoint;
 mod errors;

@@ -3,10 +3,11 @@
 use async_trait::async_trait;
 use datamesh_catalog::ConfigKind;
 use http::header::{
-    ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, IF_MATCH,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LOCATION, RANGE,
+    ACCEPT_RANGES, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ALLOW, CONTENT_LENGTH,
+    CONTENT_TYPE, HOST, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_UNMODIFIED_SINCE, LOCATION, ORIGIN, RANGE, REFERER, RETRY_AFTER, USER_AGENT,
 };
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode};
 use s3s::{Body, HttpError};
 
 use super::route;
@@ -14,8 +15,11 @@ use super::site::{Scheme, Website};
 use crate::http::Respond;
 use crate::s3::{Endpoint, S3Gateway};
 
-/// What a browser may ask of an object; everything else of its headers stays here.
-const PASSED_ON: [HeaderName; 5] = [RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
+/// What a browser may ask of an object.
+const ASKED: [HeaderName; 5] = [RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
+/// What policies, rules for pages of other origins and logs know of a browser; everything else of its headers stays here.
+const KNOWN: [HeaderName; 5] =
+    [REFERER, USER_AGENT, ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_REQUEST_HEADERS];
 const REDIRECT: HeaderName = HeaderName::from_static("x-amz-website-redirect-location");
 
 /// The sites of all buckets. Cheap to clone.
@@ -45,14 +49,16 @@ struct Visit<'a> {
     key: &'a str,
     method: &'a Method,
     headers: &'a HeaderMap,
+    /// At whose expense it is, where it comes from and what is told of it: those of the listener's request.
+    extensions: &'a Extensions,
 }
 
 impl WebsiteService {
     async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, HttpError> {
         let (parts, _) = request.into_parts();
-        if parts.method != Method::GET && parts.method != Method::HEAD {
+        if ![Method::GET, Method::HEAD, Method::OPTIONS].contains(&parts.method) {
             let mut refusal = page(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed");
-            refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
             return Ok(refusal);
         }
         let host = parts.uri.authority().map(ToString::to_string).or_else(|| {
@@ -75,8 +81,17 @@ impl WebsiteService {
         let Some(key) = route::key_of(parts.uri.path()) else {
             return Ok(page(StatusCode::BAD_REQUEST, "InvalidURI"));
         };
-        let visit =
-            Visit { bucket: &bucket, host: &host, key: &key, method: &parts.method, headers: &parts.headers };
+        let visit = Visit {
+            bucket: &bucket,
+            host: &host,
+            key: &key,
+            method: &parts.method,
+            headers: &parts.headers,
+            extensions: &parts.extensions,
+        };
+        if parts.method == Method::OPTIONS {
+            return self.read(&visit, &key, &HeaderMap::new()).await;
+        }
         self.show(&site, &visit).await
     }
 
@@ -142,7 +157,11 @@ impl WebsiteService {
                 return Ok(answer);
             }
         }
-        Ok(page(status, status.canonical_reason().unwrap_or("Error")))
+        let mut answer = page(status, status.canonical_reason().unwrap_or("Error"));
+        if let Some(when) = refusal.headers().get(RETRY_AFTER) {
+            answer.headers_mut().insert(RETRY_AFTER, when.clone());
+        }
+        Ok(answer)
     }
 
     /// Reads an object as somebody who has no account would.
@@ -158,10 +177,10 @@ impl WebsiteService {
             return Ok(page(StatusCode::BAD_REQUEST, "InvalidURI"));
         };
         *request.uri_mut() = uri;
-        for name in PASSED_ON {
-            if let Some(value) = headers.get(&name) {
-                request.headers_mut().insert(name, value.clone());
-            }
+        *request.extensions_mut() = visit.extensions.clone();
+        for (names, headers) in [(ASKED, headers), (KNOWN, visit.headers)] {
+            let found = names.into_iter().filter_map(|name| Some((headers.get(&name)?.clone(), name)));
+            request.headers_mut().extend(found.map(|(value, name)| (name, value)));
         }
         self.objects.call(request).await
     }

@@ -12,9 +12,9 @@ use md5::{Digest, Md5};
 use crate::client::{UNSIGNED, exchange};
 use crate::service::{Service, noise};
 
-const TRAILER: &str = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
+pub const TRAILER: &str = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
 
-fn crc32(body: &[u8]) -> String {
+pub fn crc32(body: &[u8]) -> String {
     STANDARD.encode((crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, body) as u32).to_be_bytes())
 }
 

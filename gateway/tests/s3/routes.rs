@@ -4,10 +4,14 @@
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use datamesh_gateway::s3::OPERATIONS;
+use md5::{Digest, Md5};
 use time::{Duration, OffsetDateTime};
 
 use crate::client::{Client, Reply, exchange, sha256};
+use crate::integrity::{TRAILER, crc32};
 use crate::service::{Service, noise};
 
 /// A request for one operation.
@@ -446,6 +450,47 @@ async fn documents_that_cannot_be_read_change_nothing() {
             );
         }
         assert_eq!(state(&service, &place).await, before, "{operation} changed something");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_that_are_not_the_declared_ones_change_nothing() {
+    let service = Service::start().await;
+    let client = &service.client;
+    let other = noise(7, 40);
+    let (md5, crc) = (STANDARD.encode(Md5::digest(&other)), crc32(&other));
+    for (number, operation) in OPERATIONS.iter().enumerate() {
+        let place = place(&service, &format!("op-{number}"), operation).await;
+        let route = place.route(operation).unwrap();
+        // What is no document has digests, too, and tests of its own.
+        if route.body.is_empty() || ["put_object", "upload_part"].contains(operation) {
+            continue;
+        }
+        let (method, target, body) = (route.method, route.target.as_str(), route.body.as_bytes());
+        let before = state(&service, &place).await;
+        let mut wrong =
+            vec![("content-md5", md5.as_str(), "BadDigest"), ("content-md5", "abc", "InvalidDigest")];
+        if *operation != "complete_multipart_upload" {
+            wrong.push(("x-amz-checksum-crc32", crc.as_str(), "BadDigest"));
+        }
+        for (header, value, code) in wrong {
+            client.send(method, target, &[(header, value)], body).await.expect_error(400, code);
+        }
+        let framed = format!("{:x}\r\n{}\r\n0\r\nx-amz-checksum-crc32:{crc}\r\n\r\n", body.len(), route.body);
+        let len = body.len().to_string();
+        let headers =
+            [("x-amz-decoded-content-length", len.as_str()), ("x-amz-trailer", "x-amz-checksum-crc32")];
+        let reply = client.send_hashed(method, target, &headers, framed.as_bytes(), TRAILER).await;
+        reply.expect_error(400, "InvalidRequest");
+        assert_eq!(state(&service, &place).await, before, "{operation} changed something");
+        let right = STANDARD.encode(Md5::digest(body));
+        let mut headers = route.headers();
+        headers.push(("content-md5", &right));
+        let done = client.send(method, target, &headers, body).await;
+        assert!(
+            done.status < 300 || done.element("Code").as_deref() == Some("InvalidObjectState"),
+            "{operation}"
+        );
     }
 }
 

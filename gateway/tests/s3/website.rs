@@ -1,5 +1,6 @@
 //! Websites, over their own listener.
 
+use datamesh_accounts::{Dimension, HoldKind, HoldScope, NewHold, Owner};
 use datamesh_gateway::http::{HttpConfig, Server};
 use datamesh_gateway::s3::{ServiceConfig, service};
 use datamesh_gateway::website::WebsiteService;
@@ -100,6 +101,48 @@ async fn a_site_shows_nothing_that_is_not_public() {
     assert_eq!(site.get("/").await.expect(200).text(), "secret");
     site.service.client.delete("/bucket?website=").await.expect(204);
     site.get("/").await.expect(404);
+}
+
+#[tokio::test]
+async fn a_site_keeps_to_the_limits_holds_and_rules_of_its_bucket() {
+    let site = Site::start(PAGES).await;
+    let (service, client) = (&site.service, &site.service.client);
+    let only_from = PUBLIC.replace(
+        "\"Resource\"",
+        "\"Condition\":{\"StringLike\":{\"aws:Referer\":\"https://pages.test/*\"}},\"Resource\"",
+    );
+    client.put("/bucket?policy=", only_from.as_bytes()).await.expect(204);
+    let rules = "<CORSConfiguration><CORSRule><AllowedMethod>GET</AllowedMethod>\
+         <AllowedOrigin>https://pages.test</AllowedOrigin></CORSRule></CORSConfiguration>";
+    client.put("/bucket?cors=", rules.as_bytes()).await.expect(200);
+    site.put("index.html", &[], "home").await;
+    site.get("/").await.expect(403);
+    let ask = |method: &str, header: &str| {
+        let request = format!(
+            "{method} / HTTP/1.1\r\nhost: bucket.site.test\r\nconnection: close\r\n\
+             origin: https://pages.test\r\n{header}\r\n\r\n"
+        );
+        let address = site.address;
+        async move { exchange(address, request.as_bytes()).await }
+    };
+    let referred = "referer: https://pages.test/a";
+    let shown = ask("GET", referred).await.expect(200);
+    assert_eq!(shown.header("access-control-allow-origin"), Some("https://pages.test"));
+    assert_eq!(shown.text(), "home");
+    ask("OPTIONS", "access-control-request-method: GET").await.expect(200);
+    ask("OPTIONS", "access-control-request-method: PUT").await.expect(403);
+    let owner = Owner::Account(service.account);
+    let sent = service.used(&owner, Dimension::Egress).await.unwrap();
+    ask("GET", referred).await.expect(200);
+    assert!(service.used(&owner, Dimension::Egress).await.unwrap() >= sent + 4, "visits are traffic");
+    service.limit(&owner, Dimension::Egress, 0).await;
+    ask("GET", referred).await.expect(403);
+    service.limit(&owner, Dimension::Egress, 1_000_000).await;
+    ask("GET", referred).await.expect(200);
+    let hold =
+        NewHold { kind: HoldKind::Abuse, scope: HoldScope::Read, reason: "test".to_owned(), until_ms: None };
+    service.accounts.hold(service.account, hold).await.unwrap();
+    ask("GET", referred).await.expect(403);
 }
 
 #[tokio::test]
