@@ -1,9 +1,10 @@
-//! The listener for people: registration, login, what they log in with, their own access keys, and
-//! what is known about them. REST under `/account/v1`.
+//! The listener for people: registration, login, what they log in with, their own access keys, their usage, limits and
+//! invoices, and what is known about them. REST under `/account/v1`.
 //!
 //! Strangers reach it, so it is apart from the admin listener, with the limits of the S3 one. Nothing here depends on
 //! whether an address has an account: neither an answer nor the work for it.
 
+mod books;
 mod keys;
 mod limiter;
 mod means;
@@ -52,6 +53,13 @@ pub fn service(accounts: Accounts, catalog: Catalog, limiter: Limiter) -> RestSe
         .route("/account/v1/me", get(session::me))
         .route("/account/v1/privacy/export", get(privacy::export))
         .route("/account/v1/privacy/erasure", post(privacy::erase).delete(privacy::withdraw))
+        .route("/account/v1/limits", get(books::limits))
+        .route("/account/v1/usage", get(books::usage))
+        .route("/account/v1/usage/hours", get(books::hours))
+        .route("/account/v1/service-level", get(books::service_level))
+        .route("/account/v1/invoices", get(books::invoices))
+        .route("/account/v1/invoices/{id}", get(books::invoice))
+        .route("/account/v1/invoices/{id}/export", get(books::export))
         .route("/account/v1/keys", get(keys::list).post(keys::create))
         .route("/account/v1/keys/{key}", delete(keys::revoke))
         .route("/account/v1/keys/{key}/rotate", post(keys::rotate));

@@ -7,9 +7,11 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use datamesh_accounts::{
-    Act, AppliedPrices, CreditNote, Month, Payment, PaymentIntent, PriceVersion, Refund, StoredInvoice,
+    Accounts, Act, AppliedPrices, CreditNote, Month, Payment, PaymentIntent, PriceVersion, Refund,
+    StoredInvoice,
 };
 use datamesh_billing::PriceSheet;
+use datamesh_types::AccountId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -99,7 +101,12 @@ pub(super) async fn list(
     Path(user): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let user = find(&state.accounts, &user).await?;
-    let invoices = state.accounts.invoices(user.id).await?;
+    invoices_of(&state.accounts, user.id).await
+}
+
+/// The invoices of `account`, as it or an operator sees them.
+pub(crate) async fn invoices_of(accounts: &Accounts, account: AccountId) -> Result<Json<Value>, ApiError> {
+    let invoices = accounts.invoices(account).await?;
     Ok(Json(json!({ "invoices": invoices.iter().map(summary).collect::<Vec<_>>() })))
 }
 
@@ -108,7 +115,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let invoice = state.accounts.invoice(&id).await?;
-    described(&state, &invoice).await
+    described(&state.accounts, &invoice).await
 }
 
 /// The invoice with everything that it was made of, to be verified without any gateway.
@@ -122,7 +129,7 @@ pub(super) async fn export(
 pub(super) async fn finalize(Acting(state): Acting, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     let invoice = state.accounts.finalize_invoice(&id).await?;
     tracing::info!(invoice = id, "an operator made an invoice final");
-    described(&state, &invoice).await
+    described(&state.accounts, &invoice).await
 }
 
 pub(super) async fn write_off(
@@ -135,7 +142,7 @@ pub(super) async fn write_off(
         return Ok(changes(&summary(&before), &summary(&invoice)));
     }
     tracing::info!(invoice = id, "an operator gave an invoice up");
-    described(&state, &invoice).await
+    described(&state.accounts, &invoice).await
 }
 
 /// Records a payment that came in outside of any provider, such as a bank transfer.
@@ -147,7 +154,7 @@ pub(super) async fn pay(Acting(state): Acting, body: Bytes) -> Result<Json<Value
         return Ok(changes(&summary(&before), &summary(&invoice)));
     }
     tracing::info!(invoice = invoice.export.id, "an operator recorded a payment");
-    described(&state, &invoice).await
+    described(&state.accounts, &invoice).await
 }
 
 /// The invoice that a dry run is about, as it is before.
@@ -226,7 +233,7 @@ pub(super) async fn credit(
         return Ok((StatusCode::OK, changes(&summary(&before), &summary(&invoice))));
     }
     tracing::info!(invoice = id, note = note.id, amount = note.amount, "an operator credited an invoice");
-    Ok((StatusCode::CREATED, described(&state, &invoice).await?))
+    Ok((StatusCode::CREATED, described(&state.accounts, &invoice).await?))
 }
 
 fn summary(invoice: &StoredInvoice) -> Value {
@@ -239,8 +246,9 @@ fn summary(invoice: &StoredInvoice) -> Value {
     })
 }
 
-async fn described(state: &AdminState, invoice: &StoredInvoice) -> Result<Json<Value>, ApiError> {
-    let settlement = state.accounts.settlement(invoice).await?;
+/// An invoice with its lines, and what was paid and credited.
+pub(crate) async fn described(accounts: &Accounts, invoice: &StoredInvoice) -> Result<Json<Value>, ApiError> {
+    let settlement = accounts.settlement(invoice).await?;
     let payment = |payment: &Payment| {
         json!({
             "provider": payment.provider, "reference": payment.reference, "amount": payment.amount,

@@ -141,7 +141,7 @@ pub(crate) async fn method_not_allowed() -> ApiError {
 }
 
 /// Reads the parameters of a query.
-pub(super) fn parse_query<T: serde::de::DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+pub(crate) fn parse_query<T: serde::de::DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
     let invalid = |error: QueryRejection| ApiError::Invalid { message: error.body_text() };
     Query::try_from_uri(uri).map(|Query(parameters)| parameters).map_err(invalid)
 }

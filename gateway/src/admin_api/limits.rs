@@ -4,9 +4,11 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use datamesh_accounts::{
-    Allowance, Dimension, Drift, LimitChange, Owner, PlanFile, PlanVersion, QuotaEvent, Reconciliation, User,
+    Accounts, Allowance, Dimension, Drift, LimitChange, Owner, PlanFile, PlanVersion, QuotaEvent,
+    Reconciliation, User,
 };
 use datamesh_catalog::Catalog;
+use datamesh_types::AccountId;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -119,14 +121,20 @@ async fn show(state: &AdminState, owner: &Owner) -> Result<Json<Value>, ApiError
     Ok(Json(describe(&state.accounts.allowance(owner).await?)))
 }
 
+/// The limits of `account` and what it has used of them, as it or an operator sees it.
+pub(crate) async fn of_account(accounts: &Accounts, account: AccountId) -> Result<Json<Value>, ApiError> {
+    accounts.flush_meters().await;
+    let mut shown = describe(&accounts.allowance(&Owner::Account(account)).await?);
+    shown["subscription"] = accounts.subscription_state(account).await?.name().into();
+    Ok(Json(shown))
+}
+
 pub(super) async fn show_account(
     State(state): State<AdminState>,
     Path(user): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let user = find(&state.accounts, &user).await?;
-    let Json(mut shown) = show(&state, &Owner::Account(user.id)).await?;
-    shown["subscription"] = state.accounts.subscription_state(user.id).await?.name().into();
-    Ok(Json(shown))
+    of_account(&state.accounts, user.id).await
 }
 
 pub(super) async fn change_account(

@@ -45,12 +45,16 @@ use crate::jobs::Jobs;
 use crate::payment_api::SandboxSender;
 
 pub(crate) use accounts::{known_key, new_key};
+pub(crate) use billing::{described as describe_invoice, invoices_of};
 pub use error::ApiError;
-pub(crate) use error::{method_not_allowed as not_allowed, not_found, parse};
+pub(crate) use error::{method_not_allowed as not_allowed, not_found, parse, parse_query};
+pub(crate) use limits::of_account as limits_of;
 pub use metrics::Metrics;
 pub(crate) use privacy::{ERASURE_DELAY, archive, describe as describe_erasure};
+pub(crate) use service_level::{describe as describe_level, period_of};
 pub(crate) use time::{future, time_text};
 pub use token::{AdminToken, Administrator, Role};
+pub(crate) use usage::{by_hour as usage_by_hour, of_month as usage_of_month};
 
 /// The largest request body: the routes take a handful of short fields.
 const BODY_LEN_MAX: usize = 64 << 10;

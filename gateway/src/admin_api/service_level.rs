@@ -21,9 +21,14 @@ struct Period {
     period: Option<String>,
 }
 
-async fn level_of(state: &AdminState, user: &str, uri: &Uri) -> Result<ServiceLevel, ApiError> {
+/// The month that a request asks about.
+pub(crate) fn period_of(uri: &Uri) -> Result<Month, ApiError> {
     let Period { period } = parse_query(uri)?;
-    let month = period.map_or_else(|| Ok(Month::of(now_ms())), |period| period.parse())?;
+    Ok(period.map_or_else(|| Ok(Month::of(now_ms())), |period| period.parse())?)
+}
+
+async fn level_of(state: &AdminState, user: &str, uri: &Uri) -> Result<ServiceLevel, ApiError> {
+    let month = period_of(uri)?;
     let user = find(&state.accounts, user).await?;
     Ok(state.accounts.service_level(user.id, month).await?)
 }
@@ -34,18 +39,22 @@ pub(super) async fn show(
     Path(user): Path<String>,
     uri: Uri,
 ) -> Result<Json<Value>, ApiError> {
-    let level = level_of(&state, &user, &uri).await?;
+    Ok(Json(describe(&level_of(&state, &user, &uri).await?)))
+}
+
+/// A month as a whole, as its account or an operator sees it.
+pub(crate) fn describe(level: &ServiceLevel) -> Value {
     let good = level.windows.iter().filter(|seen| seen.window.is_good()).count();
     let issued = level.issued.as_ref().map(|note| {
         json!({
             "id": note.id, "amount": note.amount, "reason": note.reason, "at": time_text(note.at_ms),
         })
     });
-    Ok(Json(json!({
+    json!({
         "period": level.month.to_string(), "windows": level.windows.len(), "windows_good": good,
         "availability_ppm": level.availability, "promised": level.promised, "missed": level.tier,
         "base": level.base, "credit": level.credit, "credit_note": issued,
-    })))
+    })
 }
 
 /// The windows in which something was wrong.

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::Uri;
-use datamesh_accounts::{HourUsage, Month, Traffic, Usage, UsageDrift, UsageReport};
+use datamesh_accounts::{Accounts, HourUsage, Month, Traffic, Usage, UsageDrift, UsageReport};
 use datamesh_catalog::Catalog;
 use datamesh_types::AccountId;
 use serde::Deserialize;
@@ -24,7 +24,7 @@ const HOUR_MS: i128 = 3_600_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Show {
+pub(crate) struct Show {
     /// A month such as 2026-11; the current one if it is left out.
     period: Option<String>,
     /// Only this bucket, by name.
@@ -43,11 +43,20 @@ pub(super) async fn show(
     Path(user): Path<String>,
     uri: Uri,
 ) -> Result<Json<Value>, ApiError> {
-    let asked: Show = parse_query(&uri)?;
-    let month = month(asked.period.as_deref())?;
     let user = find(&state.accounts, &user).await?;
-    let names = bucket_names(&state, user.id).await?;
-    let mut report = state.accounts.usage_of_month(user.id, month).await?;
+    of_month(&state.accounts, &state.catalog, user.id, parse_query(&uri)?).await
+}
+
+/// What `account` has used, as it or an operator sees it.
+pub(crate) async fn of_month(
+    accounts: &Accounts,
+    catalog: &Catalog,
+    account: AccountId,
+    asked: Show,
+) -> Result<Json<Value>, ApiError> {
+    let month = month(asked.period.as_deref())?;
+    let names = bucket_names(catalog, account).await?;
+    let mut report = accounts.usage_of_month(account, month).await?;
     if let Some(bucket) = &asked.bucket {
         let number = names.iter().find_map(|(number, name)| (name == bucket).then_some(*number));
         let message = || format!("the account has no bucket {bucket:?}");
@@ -55,13 +64,13 @@ pub(super) async fn show(
         report.usages.retain(|usage| usage.bucket == number);
     }
     if let Some(key) = &asked.key {
-        let keys = state.accounts.list_keys(user.id).await?;
+        let keys = accounts.list_keys(account).await?;
         if !keys.iter().any(|known| known.access_key_id == *key) {
             return Err(ApiError::NotFound { message: format!("the account has no access key {key:?}") });
         }
         report.usages.retain(|usage| *usage.key == **key);
     }
-    Ok(Json(describe(user.id, &report, &names)))
+    Ok(Json(describe(account, &report, &names)))
 }
 
 fn describe(account: AccountId, report: &UsageReport, names: &BTreeMap<i64, String>) -> Value {
@@ -140,7 +149,7 @@ fn traffic(traffic: &Traffic) -> Value {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Hours {
+pub(crate) struct Hours {
     period: String,
     /// The bucket's number; 0 for requests that got into none.
     bucket: i64,
@@ -152,10 +161,18 @@ pub(super) async fn hours(
     Path(user): Path<String>,
     uri: Uri,
 ) -> Result<Json<Value>, ApiError> {
-    let asked: Hours = parse_query(&uri)?;
-    let month = month(Some(&asked.period))?;
     let user = find(&state.accounts, &user).await?;
-    let hours = state.accounts.usage_by_hour(user.id, month, asked.bucket).await?;
+    by_hour(&state.accounts, user.id, parse_query(&uri)?).await
+}
+
+/// The hours of one of `account`'s buckets, as it or an operator sees them.
+pub(crate) async fn by_hour(
+    accounts: &Accounts,
+    account: AccountId,
+    asked: Hours,
+) -> Result<Json<Value>, ApiError> {
+    let month = month(Some(&asked.period))?;
+    let hours = accounts.usage_by_hour(account, month, asked.bucket).await?;
     let describe = |hour: &HourUsage| {
         let mut sum = Sum::default();
         sum.add(&hour.usage);
@@ -200,11 +217,11 @@ pub(super) async fn verify(State(state): State<AdminState>, body: Bytes) -> Resu
 }
 
 /// An account's buckets by number.
-async fn bucket_names(state: &AdminState, account: AccountId) -> Result<BTreeMap<i64, String>, ApiError> {
+async fn bucket_names(catalog: &Catalog, account: AccountId) -> Result<BTreeMap<i64, String>, ApiError> {
     let mut names = BTreeMap::new();
     let mut after: Option<String> = None;
     loop {
-        let page = state.catalog.list_buckets(account, after.as_deref(), PAGE).await?;
+        let page = catalog.list_buckets(account, after.as_deref(), PAGE).await?;
         let Some(last) = page.last() else { return Ok(names) };
         after = Some(last.name.clone());
         names.extend(page.into_iter().map(|bucket| (bucket.id.0, bucket.name)));

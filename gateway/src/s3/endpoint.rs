@@ -17,6 +17,7 @@ use super::cors::CrossOrigin;
 use super::document::{self, Refused};
 use super::hosts::VirtualHosts;
 use super::post;
+use super::version_order;
 
 /// The S3 service as a listener serves it. Clones share everything.
 #[derive(Clone)]
@@ -83,7 +84,8 @@ impl Endpoint {
             self.place(request.headers(), request.uri()).is_some_and(|place| !place.key.is_empty());
         let refused = document::check(&mut request, names_key);
         let response = self.protocol.call(request).await?;
-        Ok(refused.and_then(Refused::into_error).map_or(response, refusal))
+        let refused = refused.and_then(Refused::into_error);
+        Ok(refused.map_or_else(|| version_order::restore(response), refusal))
     }
 
     /// Where a request points; `None` when it names no bucket.

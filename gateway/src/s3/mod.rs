@@ -52,6 +52,7 @@ mod tags;
 mod token_service;
 mod torrent;
 mod unconfigured;
+mod version_order;
 mod versioning;
 mod website;
 

@@ -12,6 +12,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use super::caller::Caller;
 use super::list::{Encoding, common_prefixes, page_limit};
 use super::owners::Owners;
+use super::version_order::VersionOrder;
 use super::{S3Gateway, errors, parse_version_id, strong, timestamp};
 
 impl S3Gateway {
@@ -90,8 +91,9 @@ impl S3Gateway {
         let owner_of = |listed: &ListedVersion| listed.owner.unwrap_or(bucket.account);
         let owners = self.shown_owners(page.versions.iter().map(owner_of)).await?;
         let (versions, delete_markers) = entries(&page, encoding, &bucket, &owners);
+        let order = page.versions.iter().map(|listed| listed.delete_marker).collect();
         let (next_key, next_version) = page.next.unzip();
-        Ok(S3Response::new(ListObjectVersionsOutput {
+        let mut response = S3Response::new(ListObjectVersionsOutput {
             is_truncated: Some(next_key.is_some()),
             next_key_marker: next_key.map(|key| encoding.write(&key)),
             next_version_id_marker: next_version.flatten().map(|id: VersionId| id.to_string()),
@@ -106,7 +108,9 @@ impl S3Gateway {
             max_keys: Some(limit),
             encoding_type: encoding.dto(),
             ..ListObjectVersionsOutput::default()
-        }))
+        });
+        response.extensions.insert(VersionOrder(order));
+        Ok(response)
     }
 }
 

@@ -162,6 +162,13 @@ fn manage_keys(data_dir: &Path, people: &People, session: &str) -> String {
 fn assert_nothing_without(people: &People, session: &str) {
     for (method, path) in [
         ("GET", "me"),
+        ("GET", "limits"),
+        ("GET", "usage"),
+        ("GET", "usage/hours?period=2026-01&bucket=1"),
+        ("GET", "service-level"),
+        ("GET", "invoices"),
+        ("GET", "invoices/x"),
+        ("GET", "invoices/x/export"),
         ("GET", "keys"),
         ("POST", "keys"),
         ("DELETE", "sessions"),

@@ -17,7 +17,7 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const TWO_MONTHS_MS: u64 = 62 * 86_400_000;
 
 /// Makes every account a customer for two months already.
-fn backdate(data_dir: &Path) {
+pub fn backdate(data_dir: &Path) {
     const BACKDATE: &str = "UPDATE subscription_term SET since_ms = since_ms - $1";
     let url = format!("sqlite:{}", data_dir.join("catalog.db").display());
     tokio::runtime::Runtime::new().unwrap().block_on(async move {
@@ -34,7 +34,7 @@ fn now() -> u64 {
 }
 
 /// The month before this one.
-fn last_period(data_dir: &Path) -> String {
+pub fn last_period(data_dir: &Path) -> String {
     let period = admin_json(data_dir, &["usage", "show", "pays@example.org"])["period"].clone();
     let (year, month) = period.as_str().unwrap().split_once('-').unwrap();
     let (year, month): (u32, u32) = (year.parse().unwrap(), month.parse().unwrap());

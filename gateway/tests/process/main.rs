@@ -15,6 +15,7 @@ mod books;
 mod gateway;
 mod migrations;
 mod operators;
+mod own_books;
 mod privacy;
 
 use gateway::{Gateway, admin, admin_json, mode, refused};

@@ -132,10 +132,9 @@ async fn versions_are_listed_by_key_and_newest_first_page_by_page() {
         ids.push(version_id(&client.delete(&target).await.expect(204)));
         expected.extend(ids.into_iter().rev());
     }
-    let sorted = |ids: &[String]| ids.iter().cloned().collect::<std::collections::BTreeSet<_>>();
     let whole = client.get("/bucket?versions").await.expect(200);
     assert_eq!(whole.element("IsTruncated").as_deref(), Some("false"));
-    assert_eq!(sorted(&whole.elements("VersionId")), sorted(&expected));
+    assert_eq!(whole.elements("VersionId"), expected, "versions and delete markers are mixed");
     let latest = |reply: &Reply| reply.elements("IsLatest").iter().filter(|latest| *latest == "true").count();
     assert_eq!(
         (whole.elements("Version").len(), whole.elements("DeleteMarker").len(), latest(&whole)),
@@ -160,7 +159,7 @@ async fn versions_are_listed_by_key_and_newest_first_page_by_page() {
     assert_eq!(rolled.elements("VersionId").len(), 0);
     assert_eq!(rolled.element("CommonPrefixes").as_deref(), Some("<Prefix>d/</Prefix>"));
     let after = client.get("/bucket?key-marker=d%2Fx&versions").await.expect(200);
-    assert_eq!(sorted(&after.elements("VersionId")), sorted(&expected[9..]));
+    assert_eq!(after.elements("VersionId"), expected[9..]);
     let wrong = client.get(&format!("/bucket?version-id-marker={}&versions", expected[0])).await;
     wrong.expect_error(400, "InvalidArgument");
     service.other.get("/bucket?versions").await.expect_error(403, "AccessDenied");
