@@ -269,7 +269,6 @@ const BILLING_ON_POSTGRES: &str = billing!("BYTEA", "TEXT COLLATE \"C\"");
 
 #[cfg(test)]
 mod tests {
-
     use datamesh_db::{Db, Value};
     use datamesh_testkit::for_each_engine;
     use datamesh_types::AccountId;

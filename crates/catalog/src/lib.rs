@@ -43,6 +43,7 @@ mod precondition;
 mod put;
 mod relocate;
 mod replace;
+mod restore;
 mod rows;
 mod schema;
 mod segment;

@@ -19,4 +19,9 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("schema/0003.sqlite.sql"),
         postgres: include_str!("schema/0003.postgres.sql"),
     },
+    Migration {
+        version: 4,
+        sqlite: include_str!("schema/0004.sqlite.sql"),
+        postgres: include_str!("schema/0004.postgres.sql"),
+    },
 ];

@@ -26,6 +26,8 @@ pub struct StorageSection {
     pub classes: BTreeMap<String, String>,
     /// Classes that are compressed as hard as possible. Default: `GLACIER_IR`, `GLACIER` and `DEEP_ARCHIVE`.
     pub cold_classes: BTreeSet<String>,
+    /// Classes whose objects are read only after they were restored. Default: `GLACIER` and `DEEP_ARCHIVE`, as in S3.
+    pub archive_classes: BTreeSet<String>,
 }
 
 impl Default for StorageSection {
@@ -34,6 +36,7 @@ impl Default for StorageSection {
             backends: BTreeMap::from([(MESH.to_owned(), BackendSection::Mesh {})]),
             classes: MESH_CLASSES.map(|class| (class.to_owned(), MESH.to_owned())).into(),
             cold_classes: ["GLACIER_IR", "GLACIER", "DEEP_ARCHIVE"].map(str::to_owned).into(),
+            archive_classes: ["GLACIER", "DEEP_ARCHIVE"].map(str::to_owned).into(),
         }
     }
 }

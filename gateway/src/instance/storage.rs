@@ -58,7 +58,11 @@ pub(super) async fn open_storage(
     }
     let backends: Backends = Arc::new(backends);
     let tiers = section.classes.iter().map(|(class, backend)| {
-        let tier = Tier { backend: backend.clone(), cold: section.cold_classes.contains(class) };
+        let tier = Tier {
+            backend: backend.clone(),
+            cold: section.cold_classes.contains(class),
+            archive: section.archive_classes.contains(class),
+        };
         (class.clone(), tier)
     });
     let classes = StorageClasses::new(tiers, &backends)?;

@@ -24,6 +24,7 @@ impl Jobs {
         if expired > 0 {
             tracing::info!(expired, "expired uploads");
         }
+        self.inner.catalog.forget_restored(now).await?;
         self.inner.accounts.expire_reservations().await?;
         let lifted = self.inner.accounts.review_abuse().await?;
         if lifted > 0 {

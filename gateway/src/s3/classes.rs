@@ -16,6 +16,8 @@ pub struct Tier {
     pub backend: String,
     /// Whether space is worth more than time: such chunks are compressed harder.
     pub cold: bool,
+    /// Whether what is in it is read only after it was restored.
+    pub archive: bool,
 }
 
 /// Why a map of storage classes is refused.
@@ -62,6 +64,7 @@ pub(super) struct Class {
     pub backend_name: String,
     pub backend: Arc<dyn Backend>,
     pub cold: bool,
+    pub archive: bool,
 }
 
 impl StorageClasses {
@@ -71,14 +74,14 @@ impl StorageClasses {
         backends: &Backends,
     ) -> Result<Self, StorageClassesError> {
         let mut resolved = BTreeMap::new();
-        for (name, Tier { backend: backend_name, cold }) in classes {
+        for (name, Tier { backend: backend_name, cold, archive }) in classes {
             if !KNOWN.contains(&name.as_str()) {
                 return Err(StorageClassesError::UnknownClass { class: name });
             }
             let Some(backend) = backends.get(&backend_name).cloned() else {
                 return Err(StorageClassesError::UnknownBackend { class: name, backend: backend_name });
             };
-            resolved.insert(name.clone(), Class { name, backend_name, backend, cold });
+            resolved.insert(name.clone(), Class { name, backend_name, backend, cold, archive });
         }
         if !resolved.contains_key(StorageClass::STANDARD) {
             return Err(StorageClassesError::NoStandard);
@@ -97,6 +100,11 @@ impl StorageClasses {
     /// The backend of a class, and its name.
     pub fn placement(&self, class: &str) -> Option<(&str, &Arc<dyn Backend>)> {
         self.0.get(class).map(|class| (class.backend_name.as_str(), &class.backend))
+    }
+
+    /// Whether what is in a class is read only after it was restored.
+    pub(super) fn is_archive(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|class| class.archive)
     }
 
     /// Whether S3 knows a class of that name.

@@ -219,6 +219,7 @@ impl S3Gateway {
                 _ => error,
             })?;
         conditions.check_source(&version)?;
+        self.check_readable(&version).await?;
         let encryption = Attributes::decode(&version.attributes)?.encryption;
         let key = self.key_of(&bucket, encryption, customer).await?;
         Ok(Source { bucket, version, key })

@@ -128,6 +128,7 @@ impl S3Gateway {
         check_read_headers(&req.headers)?;
         let input = &req.input;
         let Opened { bucket, version, attributes, selection, key } = self.open(&caller, read!(input)).await?;
+        self.check_readable(&version).await?;
         self.take_egress(&caller, selection.range.end - selection.range.start).await?;
         let body = self.retrieve.body(&version, selection.range.clone(), &key.key).await;
         let mut body = body.map_err(errors::retrieve)?;
@@ -138,6 +139,7 @@ impl S3Gateway {
         let mut output = GetObjectOutput { body: Some(blob), ..GetObjectOutput::default() };
         describe!(output, &bucket, &version, attributes, selection, key.shown());
         output.expiration = self.expiration_of(&bucket, &version, input.version_id.as_deref()).await?;
+        output.restore = self.shown_restore(&version).await?;
         Ok(S3Response::new(output))
     }
 
@@ -152,6 +154,7 @@ impl S3Gateway {
         let mut output = HeadObjectOutput::default();
         describe!(output, &bucket, &version, attributes, selection, key.shown());
         output.expiration = self.expiration_of(&bucket, &version, input.version_id.as_deref()).await?;
+        output.restore = self.shown_restore(&version).await?;
         Ok(S3Response::new(output))
     }
 

@@ -31,6 +31,7 @@ mod objects;
 mod policies;
 mod quotas;
 mod request_metrics;
+mod restore;
 mod routes;
 mod service;
 mod signatures;

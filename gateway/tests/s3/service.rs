@@ -107,9 +107,12 @@ fn storage() -> (Arc<FaultyBackend>, Backends, StorageClasses) {
         ("cold".to_owned(), cold),
     ]));
     let tier = |class: &str, backend: &str| {
-        (class.to_owned(), Tier { backend: backend.to_owned(), cold: backend == "cold" })
+        let (cold, archive) = (backend == "cold", class == "GLACIER");
+        (class.to_owned(), Tier { backend: backend.to_owned(), cold, archive })
     };
-    let classes = [tier("STANDARD", "main"), tier("STANDARD_IA", "main"), tier("GLACIER_IR", "cold")];
+    let classes =
+        [("STANDARD", "main"), ("STANDARD_IA", "main"), ("GLACIER_IR", "cold"), ("GLACIER", "cold")];
+    let classes = classes.map(|(class, backend)| tier(class, backend));
     let classes = StorageClasses::new(classes, &backends).unwrap();
     (main, backends, classes)
 }

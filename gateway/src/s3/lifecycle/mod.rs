@@ -20,7 +20,7 @@ use super::caller::Caller;
 use crate::lifecycle::{Calendar, Lifecycle, Subject, expiry, stored_tags};
 
 /// As in `Fri, 21 Dec 2012 00:00:00 GMT`.
-const HTTP_DATE: &[FormatItem<'_>] =
+pub(super) const HTTP_DATE: &[FormatItem<'_>] =
     format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
 
 impl S3Gateway {
