@@ -142,7 +142,10 @@ fn headers_of(form: &Form, request: &HeaderMap) -> S3Result<HeaderMap> {
         };
         let invalid = || s3_error!(InvalidArgument, "The value of the field {field} is invalid.");
         let name = HeaderName::try_from(name).map_err(|_| invalid())?;
-        headers.insert(name, HeaderValue::from_bytes(value.as_bytes()).map_err(|_| invalid())?);
+        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| invalid())?;
+        if headers.insert(name, value).is_some() {
+            return Err(s3_error!(InvalidArgument, "The field {field} says again what another field says."));
+        }
     }
     Ok(headers)
 }
