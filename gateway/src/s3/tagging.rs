@@ -10,6 +10,7 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::caller::Caller;
+use super::stated::Stated;
 use super::tags::{TagSet, Tagged};
 use super::{S3Gateway, errors, shown_version};
 
@@ -20,6 +21,7 @@ impl S3Gateway {
     ) -> S3Result<S3Response<PutObjectTaggingOutput>> {
         let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
+        let caller = caller.stating(Stated::tags(&input.tagging.tag_set));
         let name = (input.bucket.as_str(), input.key.as_str());
         let (id, expected_owner) = (input.version_id.as_deref(), input.expected_bucket_owner.as_deref());
         let (bucket, version) =
