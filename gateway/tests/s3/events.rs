@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 
 use crate::client::Client;
+use crate::forms::{ours, post};
 use crate::service::{DAY_MS, Service};
 
 /// A webhook: what it was sent, and what it answers next; 200 when nothing is said.
@@ -120,6 +121,17 @@ async fn every_kind_of_change_is_told_once_it_is_committed() {
         ]
     );
     assert_eq!(service.jobs.deliver(now_ms()).await.unwrap(), 0, "nothing is told twice without need");
+}
+
+#[tokio::test]
+async fn an_upload_by_a_form_is_told_as_one() {
+    let (service, hook) = (Service::start().await, Hook::start().await);
+    let client = &service.client;
+    configure(client, &hook.arn("127.0.0.1"), &["s3:ObjectCreated:Post"]).await;
+    client.put("/bucket/up/by-put", b"123").await.expect(200);
+    post(client, &ours(&[("key", "up/by-form")]), b"1234").await.expect(204);
+    assert_eq!(service.jobs.deliver(now_ms()).await.unwrap(), 1);
+    assert_eq!(hook.events().await, ["ObjectCreated:Post up%2Fby-form 4"]);
 }
 
 #[tokio::test]
