@@ -82,7 +82,7 @@ async fn complete(
     const PARTS: &str = concat!("SELECT ", part_columns!(), " FROM upload_part WHERE upload = $1");
     const RECORD: &str =
         "UPDATE upload SET completed_at_ms = $2, completed_version = $3, completed_etag = $4,
-         completed_size = $5, attributes = '{}' WHERE id = $1";
+         completed_size = $5 WHERE id = $1";
     let mut key = LockedKey::lock(tx, complete.bucket, &complete.key).await?;
     let params = upload_params(complete.bucket, &complete.key, complete.upload);
     let upload = lock_upload(tx, &params).await?;

@@ -114,11 +114,12 @@ pub(crate) async fn announce_deletion(
     const LAST: &str = "SELECT sequence FROM version WHERE bucket = $1 AND key = $2
          ORDER BY sequence DESC LIMIT 1";
     let Some(version) = deleted.version else { return Ok(()) };
-    let kind = if deleted.delete_marker && !named { ChangeKind::Marked } else { ChangeKind::Removed };
-    let sequence = match (version, kind) {
+    let marked = deleted.delete_marker && !named;
+    let kind = if marked { ChangeKind::Marked } else { ChangeKind::Removed };
+    let sequence = match (version, marked) {
         (VersionId::Numbered(sequence), _) => sequence.cast_signed(),
-        (VersionId::Null, ChangeKind::Removed | ChangeKind::Written) => before.unwrap_or(0),
-        (VersionId::Null, ChangeKind::Marked) => {
+        (VersionId::Null, false) => before.unwrap_or(0),
+        (VersionId::Null, true) => {
             let row = tx.query_opt(LAST, &[key.bucket.0.into(), key.key.into()]).await?;
             row.map_or(Ok(0), |row| row.int(0))?
         }

@@ -3,9 +3,12 @@
 //! Changes are bound to the version that was looked up, not to its key: what was decided about one version never
 //! lands on another that has taken its place.
 
+use std::sync::Arc;
+
 use datamesh_db::{Row, Tx, Value};
 use datamesh_types::AccountId;
 
+use crate::outbox::announce_amended;
 use crate::{Catalog, CatalogError, Version};
 
 /// How firmly a retention holds.
@@ -157,7 +160,7 @@ impl Catalog {
         tags: Option<String>,
     ) -> Result<(), CatalogError> {
         const UPDATE: &str = "UPDATE version SET tags = $2 WHERE sequence = $1 AND delete_marker = 0";
-        self.update_version(UPDATE, [version.sequence.into(), tags.into()]).await
+        self.amend(UPDATE, version, tags.into()).await
     }
 
     /// Replaces a version's access control list.
@@ -166,7 +169,7 @@ impl Catalog {
     /// [`CatalogError::NoSuchVersion`] when it is gone.
     pub async fn set_version_acl(&self, version: &Version, acl: Option<String>) -> Result<(), CatalogError> {
         const UPDATE: &str = "UPDATE version SET acl = $2 WHERE sequence = $1 AND delete_marker = 0";
-        self.update_version(UPDATE, [version.sequence.into(), acl.into()]).await
+        self.amend(UPDATE, version, acl.into()).await
     }
 
     /// Sets or lifts a version's legal hold.
@@ -175,7 +178,7 @@ impl Catalog {
     /// [`CatalogError::NoSuchVersion`] when it is gone.
     pub async fn set_version_legal_hold(&self, version: &Version, held: bool) -> Result<(), CatalogError> {
         const UPDATE: &str = "UPDATE version SET legal_hold = $2 WHERE sequence = $1 AND delete_marker = 0";
-        self.update_version(UPDATE, [version.sequence.into(), held.into()]).await
+        self.amend(UPDATE, version, held.into()).await
     }
 
     /// Replaces a version's retention.
@@ -200,12 +203,30 @@ impl Catalog {
             .await
     }
 
-    async fn update_version(&self, sql: &'static str, params: [Value; 2]) -> Result<(), CatalogError> {
-        match self.db.execute(sql, params.into()).await? {
-            0 => Err(CatalogError::NoSuchVersion),
-            _ => Ok(()),
+    /// Runs a statement on a version that is still there, and stores the messages about it.
+    async fn amend(&self, sql: &'static str, version: &Version, value: Value) -> Result<(), CatalogError> {
+        let params: Arc<[Value]> = [version.sequence.into(), value].into();
+        if self.messages.is_empty() {
+            let changed = self.db.execute(sql, params).await?;
+            return found(changed);
         }
+        let (version, messages) = (Arc::new(version.clone()), Arc::clone(&self.messages));
+        self.db
+            .write(move |tx| {
+                let (params, version) = (Arc::clone(&params), Arc::clone(&version));
+                let messages = Arc::clone(&messages);
+                Box::pin(async move {
+                    found(tx.execute(sql, &params).await?)?;
+                    announce_amended(tx, &messages, &version).await
+                })
+            })
+            .await
     }
+}
+
+/// Whether a statement on one version found it.
+fn found(changed: u64) -> Result<(), CatalogError> {
+    if changed == 0 { Err(CatalogError::NoSuchVersion) } else { Ok(()) }
 }
 
 async fn set_retention(

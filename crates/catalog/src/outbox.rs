@@ -9,7 +9,7 @@ use datamesh_db::{Row, Tx, Value};
 
 use crate::replace::LockedKey;
 use crate::rows::delete_by_id;
-use crate::{BucketId, Catalog, CatalogError, VersionId};
+use crate::{BucketId, Catalog, CatalogError, Version, VersionId};
 
 /// What a message is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum ChangeKind {
     Removed,
     /// A delete marker was added.
     Marked,
+    /// Tags or the access control list of a version were replaced.
+    Amended,
 }
 
 /// A message that is stored if the change it is about is committed.
@@ -116,17 +118,39 @@ pub(crate) async fn announce(
     messages: &Arc<[Message]>,
     key: &LockedKey<'_>,
     kind: ChangeKind,
+    version: (VersionId, i64),
+    size: Option<u64>,
+) -> Result<(), CatalogError> {
+    store(tx, messages, (key.bucket, key.key), kind, version, size).await
+}
+
+/// Stores the messages about a change of what is beside a version, within its transaction.
+pub(crate) async fn announce_amended(
+    tx: &mut Tx,
+    messages: &Arc<[Message]>,
+    version: &Version,
+) -> Result<(), CatalogError> {
+    let place = (version.bucket, version.key.as_slice());
+    let (id, sequence) = (version.id, version.sequence.cast_signed());
+    store(tx, messages, place, ChangeKind::Amended, (id, sequence), None).await
+}
+
+async fn store(
+    tx: &mut Tx,
+    messages: &Arc<[Message]>,
+    (bucket, key): (BucketId, &[u8]),
+    kind: ChangeKind,
     (version, sequence): (VersionId, i64),
     size: Option<u64>,
 ) -> Result<(), CatalogError> {
     const INSERT: &str = "INSERT INTO outbox
          (bucket, key, version, sequence, size, destination, document, created_at_ms, not_before_ms)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)";
-    let about = |message: &&Message| message.kind == kind && message.key == key.key;
+    let about = |message: &&Message| message.kind == kind && message.key == key;
     for message in messages.iter().filter(about) {
         let params: [Value; 8] = [
-            key.bucket.0.into(),
-            key.key.into(),
+            bucket.0.into(),
+            key.into(),
             version.to_string().into(),
             sequence.into(),
             size.into(),

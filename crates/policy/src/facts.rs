@@ -86,7 +86,7 @@ facts! {
     VersionId = "s3:versionid",
     /// `REST-HEADER`, `REST-QUERY-STRING` or `POST`.
     AuthType = "s3:authtype",
-    /// `AWS4-HMAC-SHA256`.
+    /// `AWS4-HMAC-SHA256`, or `AWS` for version 2.
     SignatureVersion = "s3:signatureversion",
     /// Milliseconds since a presigned URL was signed.
     SignatureAge = "s3:signatureage",

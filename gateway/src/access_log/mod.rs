@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use datamesh_catalog::{Catalog, ConfigKind};
+use datamesh_catalog::{Bucket, Catalog, ConfigKind};
 use tokio_util::sync::CancellationToken;
 
 pub use line::Asked;
@@ -35,6 +35,23 @@ pub struct Source {
     pub region: String,
     /// Where to.
     pub logging: Logging,
+}
+
+impl Source {
+    /// A bucket with its configuration.
+    pub fn new(bucket: &Bucket, logging: Logging) -> Self {
+        Self {
+            bucket: bucket.name.clone(),
+            owner: bucket.account.to_string(),
+            region: bucket.region.clone(),
+            logging,
+        }
+    }
+
+    /// A key in the target bucket such as lines get that are delivered now.
+    pub fn key_at(&self, now_ms: u64) -> String {
+        self.logging.key(self, now_ms, "0")
+    }
 }
 
 /// The log of one gateway. Cheap to clone.
@@ -85,15 +102,7 @@ impl AccessLog {
 
     /// Reads anew which buckets are logged.
     pub async fn refresh(&self, catalog: &Catalog) {
-        self.inner
-            .sources
-            .refresh(catalog, |bucket, logging| Source {
-                bucket: bucket.name.clone(),
-                owner: bucket.account.to_string(),
-                region: bucket.region.clone(),
-                logging,
-            })
-            .await;
+        self.inner.sources.refresh(catalog, Source::new).await;
     }
 
     /// Writes what waits to the target buckets. What can't be written is dropped and counted: its bucket is gone,

@@ -60,7 +60,7 @@ impl Logging {
         Box::pin(gateway.deposit(&target, key, lines, "text/plain")).await
     }
 
-    fn key(&self, source: &Source, now_ms: u64, unique: &str) -> String {
+    pub(super) fn key(&self, source: &Source, now_ms: u64, unique: &str) -> String {
         let time = OffsetDateTime::from_unix_timestamp((now_ms / 1000) as i64);
         let time = time.unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let format = |format: &[FormatItem<'_>]| time.format(format).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! From a change that is about to be made to the messages that it causes.
 
-use datamesh_catalog::{Bucket, ChangeKind, Message};
+use datamesh_catalog::{Bucket, ChangeKind, Message, Version};
 
 use super::record::{EventSource, Record};
 use super::rule::{EventKind, Notifications};
@@ -12,7 +12,7 @@ pub struct Change<'a> {
     pub kind: EventKind,
     /// The key.
     pub key: &'a [u8],
-    /// The new version's `ETag`; `None` for a deletion.
+    /// The version's `ETag`; `None` for a deletion.
     pub etag: Option<&'a str>,
 }
 
@@ -20,6 +20,11 @@ impl<'a> Change<'a> {
     /// A version is written.
     pub const fn written(kind: EventKind, key: &'a [u8], etag: &'a str) -> Self {
         Self { kind, key, etag: Some(etag) }
+    }
+
+    /// Something beside a version is replaced.
+    pub fn amended(kind: EventKind, version: &'a Version) -> Self {
+        Self { kind, key: &version.key, etag: Some(&version.etag) }
     }
 
     /// What a client's deletion may turn out to be.
@@ -78,5 +83,6 @@ const fn committed_as(kind: EventKind) -> ChangeKind {
         EventKind::Put | EventKind::Post | EventKind::Copy | EventKind::CompleteUpload => ChangeKind::Written,
         EventKind::Delete | EventKind::Expire => ChangeKind::Removed,
         EventKind::DeleteMarker | EventKind::ExpireMarker => ChangeKind::Marked,
+        EventKind::TaggingPut | EventKind::TaggingDelete | EventKind::AclPut => ChangeKind::Amended,
     }
 }

@@ -29,7 +29,7 @@ pub struct Record<'a> {
     pub region: &'a str,
     /// The key.
     pub key: &'a [u8],
-    /// The new version's `ETag`; `None` for a deletion.
+    /// The version's `ETag`; `None` for a deletion.
     pub etag: Option<&'a str>,
 }
 
@@ -148,7 +148,7 @@ pub fn fill_in(document: &str, version: Option<String>, size: Option<u64>, seque
     let mut record: Document = serde_json::from_str(document).ok()?;
     record.s3.object.version_id = version;
     record.s3.object.size = size;
-    // A removal comes after the writing of what it removes.
+    // A removal, and a change of what is beside a version, come after its writing.
     let after = if size.is_some() { "00" } else { "01" };
     record.s3.object.sequencer = Some(format!("{sequence:016X}{after}"));
     serde_json::to_string(&serde_json::json!({ "Records": [record] })).ok()

@@ -70,6 +70,12 @@ pub enum EventKind {
     Expire,
     /// A lifecycle rule added a delete marker.
     ExpireMarker,
+    /// `PutObjectTagging`.
+    TaggingPut,
+    /// `DeleteObjectTagging`.
+    TaggingDelete,
+    /// `PutObjectAcl`.
+    AclPut,
 }
 
 impl EventKind {
@@ -84,6 +90,9 @@ impl EventKind {
             Self::DeleteMarker => "ObjectRemoved:DeleteMarkerCreated",
             Self::Expire => "LifecycleExpiration:Delete",
             Self::ExpireMarker => "LifecycleExpiration:DeleteMarkerCreated",
+            Self::TaggingPut => "ObjectTagging:Put",
+            Self::TaggingDelete => "ObjectTagging:Delete",
+            Self::AclPut => "ObjectAcl:Put",
         }
     }
 }
@@ -177,8 +186,12 @@ mod tests {
 
     #[test]
     fn every_event_that_is_caused_can_be_asked_for() {
-        use EventKind::{CompleteUpload, Copy, Delete, DeleteMarker, Expire, ExpireMarker, Post, Put};
-        for kind in [Put, Post, Copy, CompleteUpload, Delete, DeleteMarker, Expire, ExpireMarker] {
+        use EventKind::{
+            AclPut, CompleteUpload, Copy, Delete, DeleteMarker, Expire, ExpireMarker, Post, Put,
+            TaggingDelete, TaggingPut,
+        };
+        let written = [Put, Post, Copy, CompleteUpload, TaggingPut, TaggingDelete, AclPut];
+        for kind in written.into_iter().chain([Delete, DeleteMarker, Expire, ExpireMarker]) {
             assert!(is_known_event(&format!("s3:{}", kind.name())), "{kind:?}");
         }
         assert!(!is_known_event("s3:ObjectCreated"));

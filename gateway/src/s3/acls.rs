@@ -14,6 +14,7 @@ use super::configs::encode;
 use super::gate::About;
 use super::grants::{AskedAcl, HeaderAcl};
 use super::{S3Gateway, errors};
+use crate::events::{Change, EventKind};
 
 /// Whose a new object is, and who else may do something with it, in the form of [`VersionMeta`].
 #[derive(Debug, Default)]
@@ -88,7 +89,9 @@ impl S3Gateway {
         let asked = AskedAcl::from_headers(&req.headers)?;
         let owner = version.meta.owner.unwrap_or(bucket.account);
         let acl = self.replacement(&bucket, owner, &asked, input.access_control_policy).await?;
-        self.catalog.set_version_acl(&version, stored(&acl, owner)?).await.map_err(errors::catalog)?;
+        let change = Change::amended(EventKind::AclPut, &version);
+        let catalog = self.announcing(&bucket, &caller, &[change]).await?;
+        catalog.set_version_acl(&version, stored(&acl, owner)?).await.map_err(errors::catalog)?;
         Ok(S3Response::new(PutObjectAclOutput::default()))
     }
 

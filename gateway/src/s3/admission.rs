@@ -14,19 +14,24 @@ use super::caller::{Caller, Identity};
 use super::{S3Gateway, errors};
 use crate::http::RequestTrace;
 
+/// All operations of the token service together.
+pub(super) const TOKEN_SERVICE: &str = "TokenService";
+
 /// What holds have to know of an operation.
 fn effect(operation: &str, method: &Method) -> Effect {
     match (operation, method) {
         ("DeleteObjects", _) | (_, &Method::DELETE) => Effect::Delete,
-        (_, &Method::GET | &Method::HEAD | &Method::OPTIONS) => Effect::Read,
+        // Credentials are needed for reading, too.
+        (TOKEN_SERVICE, _) | (_, &Method::GET | &Method::HEAD | &Method::OPTIONS) => Effect::Read,
         _ => Effect::Write,
     }
 }
 
-/// What an operation is metered as: S3's price lists count listings with the writes, and deletions not at all.
+/// What an operation is metered as: S3's price lists count listings with the writes, and deletions and temporary
+/// credentials not at all.
 fn class(operation: &str, method: &Method) -> RequestClass {
     match (operation, method) {
-        ("DeleteObjects", _) | (_, &Method::DELETE) => RequestClass::Free,
+        ("DeleteObjects" | TOKEN_SERVICE, _) | (_, &Method::DELETE) => RequestClass::Free,
         (listing, _) if listing.starts_with("List") => RequestClass::A,
         (_, &Method::PUT | &Method::POST) => RequestClass::A,
         _ => RequestClass::B,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checksums::{Algorithm, Kind, StoredChecksum};
 use super::encryption::StoredEncryption;
+use super::stated::Stated;
 
 /// S3's limit on user metadata: names and values together, in bytes.
 const METADATA_LEN_MAX: usize = 2 << 10;
@@ -52,6 +53,9 @@ pub struct Attributes {
     /// Of an upload: the checksum that its completion will have.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub planned: Option<PlannedChecksum>,
+    /// Of an upload: what its creation said of the object, which conditions see when parts and the completion come.
+    #[serde(rename = "s", default, skip_serializing_if = "Stated::is_empty")]
+    pub stated: Stated,
 }
 
 /// The checksum that an upload's completion computes.

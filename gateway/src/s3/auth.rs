@@ -15,6 +15,7 @@ use s3s::{S3Result, s3_error};
 use super::admission::admit;
 use super::caller::Identity;
 use super::post::FormIdentity;
+use super::signing::{Carrier, Signing};
 use super::{errors, now_ms};
 use crate::access_log::{AccessLog, Asked};
 use crate::http::RequestTrace;
@@ -171,7 +172,8 @@ fn asked(cx: &S3AccessContext<'_>, identity: &Identity, trace: &RequestTrace) ->
         referer: header("referer"),
         agent: header("user-agent"),
         host: header("host"),
-        presigned: query("X-Amz-Signature").is_some(),
+        presigned: Signing::of(cx.headers(), cx.uri())
+            .is_some_and(|signing| signing.carrier == Carrier::Query),
         sent_len: sent_len.and_then(|len| len.parse().ok()).filter(|len| *len > 0),
     }
 }

@@ -50,12 +50,21 @@ impl S3Gateway {
         let tags = asked.tagging.map(TagSet::from_header).transpose()?;
         let tags = tags.and_then(|tags| tags.encode());
         if tags.is_some() {
-            let (bucket, key) = place;
-            // The writer tags what is its own.
-            let owner = caller.account().filter(|account| *account != bucket.account);
-            let own = VersionMeta { owner, ..VersionMeta::NONE };
-            self.gate(caller, bucket).await?.check(Action::PutObjectTagging, About::Stored(key, &own))?;
+            self.check_tagging(caller, place).await?;
         }
         Ok(VersionMeta { tags, retention, legal_hold, ..VersionMeta::NONE })
+    }
+
+    /// # Errors
+    /// `AccessDenied` when the caller may not tag what it writes now.
+    pub(super) async fn check_tagging(
+        &self,
+        caller: &Caller<'_>,
+        (bucket, key): (&Bucket, &str),
+    ) -> S3Result<()> {
+        // The writer tags what is its own.
+        let owner = caller.account().filter(|account| *account != bucket.account);
+        let own = VersionMeta { owner, ..VersionMeta::NONE };
+        self.gate(caller, bucket).await?.check(Action::PutObjectTagging, About::Stored(key, &own))
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use datamesh_catalog::{Bucket, CatalogError, ConfigKind, CreateBucket, UploadListQuery, Versioning};
 use datamesh_policy::{Action, ResourceName};
+use http::HeaderMap;
 use s3s::dto::{
     Bucket as ShownBucket, BucketLocationConstraint, CreateBucketInput, CreateBucketOutput,
     DeleteBucketInput, DeleteBucketOutput, GetBucketLocationInput, GetBucketLocationOutput, HeadBucketInput,
-    HeadBucketOutput, ListBucketsInput, ListBucketsOutput,
+    HeadBucketOutput, ListBucketsInput, ListBucketsOutput, Tagging,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
@@ -16,6 +17,7 @@ use super::configs::encode;
 use super::grants::AskedAcl;
 use super::lock::ObjectLock;
 use super::ownership::{check_acl_with, parse_ownership};
+use super::tags::{TagSet, Tagged};
 use super::{S3Gateway, errors, now_ms, timestamp};
 
 /// S3's limit on the buckets of one answer, and of an account.
@@ -37,8 +39,9 @@ impl S3Gateway {
         if input.bucket.contains(".-") || input.bucket.contains("-.") {
             return Err(s3_error!(InvalidBucketName));
         }
-        let constraint = input.create_bucket_configuration.and_then(|config| config.location_constraint);
-        if let Some(asked) = constraint.as_ref().map(BucketLocationConstraint::as_str)
+        let config = input.create_bucket_configuration.as_ref();
+        let constraint = config.and_then(|config| config.location_constraint.as_ref());
+        if let Some(asked) = constraint.map(BucketLocationConstraint::as_str)
             && !asked.is_empty()
             && asked != self.region
         {
@@ -48,29 +51,10 @@ impl S3Gateway {
                  sent to."
             ));
         }
-        let asked_acl = AskedAcl::from_headers(&req.headers)?;
-        if !asked_acl.is_unset() {
-            caller.on_own_account(Action::PutBucketAcl, resource)?;
-        }
-        let acl = self.new_bucket_acl(owner.account, &asked_acl).await?;
-        let ownership = input.object_ownership.as_ref().map(parse_ownership).transpose()?;
-        if let Some(ownership) = ownership {
-            caller.on_own_account(Action::PutBucketOwnershipControls, resource)?;
-            check_acl_with(ownership, acl.as_ref(), &input.bucket, owner.account)?;
-        }
-        let mut configs = Vec::new();
-        if let Some(acl) = &acl {
-            configs.push((ConfigKind::Acl, encode(acl)?));
-        }
-        if let Some(ownership) = &ownership {
-            configs.push((ConfigKind::Ownership, encode(ownership)?));
-        }
-        // Object lock needs versioning, and is there from the start.
+        let configs = self.configs_at_creation(&caller, &req.headers, &input).await?;
+        // Object lock needs versioning.
         let versioning = match input.object_lock_enabled_for_bucket {
-            Some(true) => {
-                configs.push((ConfigKind::ObjectLock, encode(&ObjectLock::default())?));
-                Versioning::Enabled
-            }
+            Some(true) => Versioning::Enabled,
             _ => Versioning::Unversioned,
         };
         let create = CreateBucket {
@@ -94,19 +78,60 @@ impl S3Gateway {
         Ok(S3Response::new(CreateBucketOutput { location, ..CreateBucketOutput::default() }))
     }
 
+    /// What a bucket has from the start, because its creation says so: a list, an ownership, tags, object lock.
+    ///
+    /// # Errors
+    /// `AccessDenied` when the caller's key or session may not set it; those of each configuration.
+    async fn configs_at_creation(
+        &self,
+        caller: &Caller<'_>,
+        headers: &HeaderMap,
+        input: &CreateBucketInput,
+    ) -> S3Result<Vec<(ConfigKind, String)>> {
+        let resource = ResourceName::Bucket(&input.bucket);
+        let owner = caller.on_own_account(Action::CreateBucket, resource)?;
+        let asked_acl = AskedAcl::from_headers(headers)?;
+        if !asked_acl.is_unset() {
+            caller.on_own_account(Action::PutBucketAcl, resource)?;
+        }
+        let acl = self.new_bucket_acl(owner.account, &asked_acl).await?;
+        let mut configs = Vec::new();
+        if let Some(acl) = &acl {
+            configs.push((ConfigKind::Acl, encode(acl)?));
+        }
+        if let Some(ownership) = input.object_ownership.as_ref().map(parse_ownership).transpose()? {
+            caller.on_own_account(Action::PutBucketOwnershipControls, resource)?;
+            check_acl_with(ownership, acl.as_ref(), &input.bucket, owner.account)?;
+            configs.push((ConfigKind::Ownership, encode(&ownership)?));
+        }
+        let config = input.create_bucket_configuration.as_ref();
+        let tag_set = config.and_then(|config| config.tags.clone()).unwrap_or_default();
+        if !tag_set.is_empty() {
+            caller.on_own_account(Action::PutBucketTagging, resource)?;
+            let tags = TagSet::from_dto(Tagging { tag_set }, Tagged::Bucket)?;
+            configs.push((ConfigKind::Tagging, encode(&tags)?));
+        }
+        if input.object_lock_enabled_for_bucket == Some(true) {
+            configs.push((ConfigKind::ObjectLock, encode(&ObjectLock::default())?));
+        }
+        Ok(configs)
+    }
+
     /// A bucket may be created again by its owner, if that changes nothing.
     ///
     /// # Errors
-    /// `BucketAlreadyExists` when another list, ownership or object lock is asked for than the bucket has.
+    /// `BucketAlreadyExists` when another list, ownership, object lock or other tags are asked for than the bucket has.
     async fn check_same(&self, name: &str, asked: Vec<(ConfigKind, String)>) -> S3Result<()> {
-        const GIVEN_AT_CREATION: [ConfigKind; 3] =
-            [ConfigKind::Acl, ConfigKind::Ownership, ConfigKind::ObjectLock];
+        const GIVEN_AT_CREATION: [ConfigKind; 4] =
+            [ConfigKind::Acl, ConfigKind::Ownership, ConfigKind::ObjectLock, ConfigKind::Tagging];
         let mut asked: BTreeMap<ConfigKind, String> = asked.into_iter().collect();
         let bucket = self.any_bucket(name, None).await?;
         for kind in GIVEN_AT_CREATION {
             let asked = asked.remove(&kind);
             let same = match (bucket.configured.contains(kind), asked) {
                 (false, None) => true,
+                // Tags may have been set since.
+                (true, None) if kind == ConfigKind::Tagging => true,
                 // A default retention may have been set since.
                 (true, Some(_)) if kind == ConfigKind::ObjectLock => true,
                 (true, Some(asked)) => {

@@ -14,6 +14,8 @@ use time::macros::format_description;
 
 use super::admission::declared_body_len;
 use super::now_ms;
+use super::signing::Signing;
+use super::stated::{LEGAL_HOLD, LOCK_MODE, LOCK_UNTIL, Stated, TAGGING};
 use crate::events::EventSource;
 use crate::http::RequestTrace;
 
@@ -52,6 +54,10 @@ pub(super) struct Caller<'a> {
     trace: Option<&'a RequestTrace>,
     headers: &'a HeaderMap,
     uri: &'a Uri,
+    /// How it is signed, when that does not show in headers and query: it is a form.
+    form: Option<Signing>,
+    /// What it asks to be kept beside an object, when its headers don't say that.
+    stated: Option<Stated>,
 }
 
 impl<'a> Caller<'a> {
@@ -62,7 +68,13 @@ impl<'a> Caller<'a> {
     pub(super) fn new(extensions: &'a Extensions, headers: &'a HeaderMap, uri: &'a Uri) -> S3Result<Self> {
         let identity = extensions.get::<Identity>().ok_or_else(|| s3_error!(AccessDenied))?;
         let trace = extensions.get::<Arc<RequestTrace>>().map(Arc::as_ref);
-        Ok(Self { identity, trace, headers, uri })
+        let form = extensions.get::<Signing>().copied();
+        Ok(Self { identity, trace, headers, uri, form, stated: None })
+    }
+
+    /// The same caller, asking for what is `stated` instead of what the headers say of it.
+    pub(super) fn stating(&self, stated: Stated) -> Self {
+        Self { stated: Some(stated), ..*self }
     }
 
     /// The key that signed, if one did.
@@ -150,8 +162,11 @@ impl<'a> Caller<'a> {
         }
     }
 
-    fn header(&self, name: &str) -> Vec<Cow<'a, str>> {
-        let value = self.headers.get(name).and_then(|value| value.to_str().ok());
+    fn header(&self, name: &str) -> Vec<Cow<'_, str>> {
+        let value = match &self.stated {
+            Some(stated) if Stated::covers(name) => stated.get(name),
+            _ => self.headers.get(name).and_then(|value| value.to_str().ok()),
+        };
         value.map(Cow::Borrowed).into_iter().collect()
     }
 
@@ -160,14 +175,19 @@ impl<'a> Caller<'a> {
         pairs.filter(|(key, _)| key == name).map(|(_, value)| value).take(1).collect()
     }
 
-    /// The tags in the request's header.
-    fn tags(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
-        let header = self.headers.get("x-amz-tagging").map_or(&b""[..], HeaderValue::as_bytes);
-        form_urlencoded::parse(header)
+    /// The tags that the object is to have.
+    fn tags(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        let encoded = match &self.stated {
+            Some(stated) => stated.get(TAGGING).map(str::as_bytes),
+            None => self.headers.get(TAGGING).map(HeaderValue::as_bytes),
+        };
+        form_urlencoded::parse(encoded.unwrap_or_default())
     }
 
-    fn is_presigned(&self) -> bool {
-        !self.query("X-Amz-Signature").is_empty()
+    /// How it is signed, if somebody signed it.
+    fn signing(&self) -> Option<Signing> {
+        self.account()?;
+        self.form.or_else(|| Signing::of(self.headers, self.uri))
     }
 }
 
@@ -215,11 +235,11 @@ impl Facts for RequestFacts<'_> {
             Fact::Delimiter => caller.query("delimiter"),
             Fact::MaxKeys => caller.query("max-keys"),
             Fact::VersionId => caller.query("versionId"),
-            Fact::AuthType if caller.account().is_none() => Vec::new(),
-            Fact::AuthType if caller.is_presigned() => vec!["REST-QUERY-STRING".into()],
-            Fact::AuthType => vec!["REST-HEADER".into()],
+            Fact::AuthType => {
+                caller.signing().map(|signing| signing.auth_type().into()).into_iter().collect()
+            }
             Fact::SignatureVersion => {
-                caller.account().map(|_| "AWS4-HMAC-SHA256".into()).into_iter().collect()
+                caller.signing().map(|signing| signing.version_name().into()).into_iter().collect()
             }
             Fact::SignatureAge => one(signature_age_ms(caller).map(|age| age.to_string())),
             Fact::CopySource => {
@@ -264,9 +284,9 @@ fn header_of(fact: &Fact) -> Option<&'static str> {
         Fact::ContentSha256 => "x-amz-content-sha256",
         Fact::WebsiteRedirect => "x-amz-website-redirect-location",
         Fact::ObjectOwnership => "x-amz-object-ownership",
-        Fact::ObjectLockMode => "x-amz-object-lock-mode",
-        Fact::ObjectLockRetainUntil => "x-amz-object-lock-retain-until-date",
-        Fact::ObjectLockLegalHold => "x-amz-object-lock-legal-hold",
+        Fact::ObjectLockMode => LOCK_MODE,
+        Fact::ObjectLockRetainUntil => LOCK_UNTIL,
+        Fact::ObjectLockLegalHold => LEGAL_HOLD,
         Fact::IfMatch => "if-match",
         Fact::IfNoneMatch => "if-none-match",
         _ => return None,
@@ -292,7 +312,7 @@ fn signature_age_ms(caller: &Caller<'_>) -> Option<i128> {
 }
 
 fn remaining_days(caller: &Caller<'_>) -> Option<i64> {
-    let until = caller.header("x-amz-object-lock-retain-until-date").pop()?;
+    let until = caller.header(LOCK_UNTIL).pop()?;
     let until = OffsetDateTime::parse(&until, &Rfc3339).ok()?;
     let left = until - OffsetDateTime::now_utc();
     // A day that has begun counts.
@@ -343,6 +363,29 @@ mod tests {
             ("s3:authType", vec![]),
             ("aws:PrincipalArn", vec![]),
             ("aws:PrincipalType", vec!["Anonymous"]),
+        ];
+        for (key, expected) in cases {
+            assert_eq!(facts.values(&Fact::parse(key).unwrap()), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn what_is_stated_counts_instead_of_the_headers_that_would_say_it() {
+        let mut extensions = Extensions::new();
+        extensions.insert(Identity::Anonymous);
+        let mut headers = HeaderMap::new();
+        headers.insert("x-amz-tagging", HeaderValue::from_static("team=red"));
+        headers.insert("x-amz-acl", HeaderValue::from_static("private"));
+        headers.insert("referer", HeaderValue::from_static("there"));
+        let uri = Uri::from_static("/bucket/key?tagging");
+        let tag = s3s::dto::Tag { key: Some("team".into()), value: Some("blue".into()) };
+        let caller = Caller::new(&extensions, &headers, &uri).unwrap().stating(Stated::tags(&[tag]));
+        let facts = RequestFacts { caller: &caller, bucket_owner: None, tags: None, prefix: None };
+        let cases = [
+            ("s3:RequestObjectTag/team", vec!["blue"]),
+            ("s3:RequestObjectTagKeys", vec!["team"]),
+            ("s3:x-amz-acl", vec![]),
+            ("aws:Referer", vec!["there"]),
         ];
         for (key, expected) in cases {
             assert_eq!(facts.values(&Fact::parse(key).unwrap()), expected, "{key}");

@@ -2,6 +2,7 @@
 
 use datamesh_catalog::{Bucket, CatalogError, Committed, CopyVersion, PutVersion, Version, VersionMeta};
 use datamesh_policy::Action;
+use http::HeaderMap;
 use s3s::dto::{
     ChecksumType, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, MetadataDirective,
     StreamingBlob, TaggingDirective,
@@ -18,12 +19,15 @@ use super::conditions::{ReadConditions, precondition};
 use super::encryption::{
     CustomerKey, VersionKey, requested_encryption, show_encryption, source_customer_key,
 };
+use super::gate::About;
 use super::grants::AskedAcl;
+use super::stated::Stated;
+use super::tags::TagSet;
 use super::{S3Gateway, destination, errors, now_ms, shown_version, strong, timestamp, written_version};
 use crate::events::{Change, EventKind};
 use crate::ingest::BodyLen;
 
-/// S3's limit on the source of one copy, in bytes. Larger objects are copied in parts.
+/// S3's limit on what one copy reads of its source, in bytes. Larger objects are copied in parts.
 const SOURCE_LEN_MAX: u64 = 5 << 30;
 
 /// A copy's source.
@@ -56,12 +60,7 @@ impl S3Gateway {
         let customer = source_customer_key!(input)?;
         let source =
             self.source(&caller, &input.copy_source, &conditions, expected_owner, customer.as_ref()).await?;
-        if source.version.size > SOURCE_LEN_MAX {
-            return Err(s3_error!(
-                InvalidRequest,
-                "The specified copy source is larger than the maximum allowable size for a copy source: {SOURCE_LEN_MAX}"
-            ));
-        }
+        check_source_len(source.version.size)?;
         let replaces = replaces_metadata(input.metadata_directive.as_ref())?;
         let replaces_tags = replaces_tags(input.tagging_directive.as_ref())?;
         // An older version may be made the current one again.
@@ -80,7 +79,8 @@ impl S3Gateway {
         }
         let mut meta = self.new_meta(&caller, (&bucket, &input.key), asked_meta!(input)).await?;
         if !replaces_tags {
-            meta.tags.clone_from(&source.version.meta.tags);
+            let place = (&bucket, input.key.as_str());
+            meta.tags = self.carried_tags(&caller, &req.headers, (&source, named), place).await?;
         }
         let mut attributes = Attributes::decode(&source.version.attributes)?;
         let checksum = attributes.checksum.take();
@@ -107,6 +107,30 @@ impl S3Gateway {
         output.ssekms_encryption_context.clone_from(&shown_encryption.context);
         show_encryption!(output, shown_encryption);
         Ok(S3Response::new(output))
+    }
+
+    /// The source's tags, which the copy takes along. As S3 has it, that is reading them there and setting them here.
+    ///
+    /// # Errors
+    /// `AccessDenied` for who may not do both.
+    async fn carried_tags(
+        &self,
+        caller: &Caller<'_>,
+        headers: &HeaderMap,
+        (source, named): (&Source, bool),
+        (bucket, key): (&Bucket, &str),
+    ) -> S3Result<Option<String>> {
+        let meta = &source.version.meta;
+        if meta.tags.is_none() {
+            return Ok(None);
+        }
+        let read = if named { Action::GetObjectVersionTagging } else { Action::GetObjectTagging };
+        let source_key = String::from_utf8_lossy(&source.version.key);
+        self.gate(caller, &source.bucket).await?.check(read, About::Stored(&source_key, meta))?;
+        let tags = TagSet::decode(meta.tags.as_deref())?.to_dto();
+        let writer = caller.stating(Stated::by_headers(headers).with_tags(&tags));
+        self.check_tagging(&writer, (bucket, key)).await?;
+        Ok(meta.tags.clone())
     }
 
     /// Shares the source's bytes where they may be shared, else reads and writes them again.
@@ -237,6 +261,18 @@ impl S3Gateway {
     }
 }
 
+/// # Errors
+/// `InvalidRequest` for more bytes of a source than one request may copy.
+pub(super) fn check_source_len(len: u64) -> S3Result<()> {
+    if len > SOURCE_LEN_MAX {
+        return Err(s3_error!(
+            InvalidRequest,
+            "The specified copy source is larger than the maximum allowable size for a copy source: {SOURCE_LEN_MAX}"
+        ));
+    }
+    Ok(())
+}
+
 /// What a copy writes.
 struct CopyWrite<'a> {
     caller: &'a Caller<'a>,
@@ -278,5 +314,17 @@ fn shown(source: &Source, committed: &Committed, checksum: Option<&StoredChecksu
         copy_source_version_id: shown_version(&source.bucket, source.version.id),
         version_id: written_version(committed.version),
         ..CopyObjectOutput::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_request_copies_five_gibibytes_and_not_a_byte_more() {
+        assert!(check_source_len(5 << 30).is_ok());
+        let refused = check_source_len((5 << 30) + 1).unwrap_err();
+        assert_eq!(refused.code().as_str(), "InvalidRequest");
     }
 }

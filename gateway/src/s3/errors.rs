@@ -134,6 +134,7 @@ pub(super) fn form(error: FormError) -> S3Error {
 fn form_code(error: &FormError) -> S3ErrorCode {
     match error {
         FormError::Malformed { .. } => S3ErrorCode::MalformedPOSTRequest,
+        FormError::Repeated { .. } => S3ErrorCode::InvalidArgument,
         FormError::FieldsTooLong => S3ErrorCode::MaxPostPreDataLengthExceededError,
         FormError::TooLarge { .. } => S3ErrorCode::EntityTooLarge,
         FormError::TooSmall { .. } => S3ErrorCode::EntityTooSmall,

@@ -13,6 +13,7 @@ use s3s::dto::{
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
 use super::caller::Caller;
+use super::gate::About;
 use super::named_configs::{check_id, find};
 use super::{S3Gateway, errors};
 use crate::inventory::{Field, Frequency, Included, Inventories, Inventory};
@@ -31,14 +32,10 @@ impl S3Gateway {
             self.bucket(&caller, &input.bucket, Action::PutInventoryConfiguration, expected_owner).await?;
         let inventory = parse(&input.id, input.inventory_configuration)?;
         let target = self.catalog.bucket(&inventory.target).await.map_err(errors::catalog)?;
-        if target.is_none_or(|target| target.account != bucket.account) {
-            let mut error = S3Error::with_message(
-                S3ErrorCode::Custom("InvalidS3DestinationBucket".into()),
-                "The destination must be a bucket of the same account.",
-            );
-            error.set_status_code(StatusCode::BAD_REQUEST);
-            return Err(error);
-        }
+        let target = target.filter(|target| target.account == bucket.account).ok_or_else(foreign_target)?;
+        // Whoever may not write there may not have it written.
+        let place = inventory.place(&bucket.name);
+        self.gate(&caller, &target).await?.check(Action::PutObject, About::Key(&place))?;
         self.add_named_config::<Inventories>(&bucket, inventory).await?;
         Ok(S3Response::new(PutBucketInventoryConfigurationOutput::default()))
     }
@@ -82,6 +79,15 @@ impl S3Gateway {
         self.remove_named_config::<Inventories>(&caller, named, expected_owner).await?;
         Ok(S3Response::new(DeleteBucketInventoryConfigurationOutput::default()))
     }
+}
+
+fn foreign_target() -> S3Error {
+    let mut error = S3Error::with_message(
+        S3ErrorCode::Custom("InvalidS3DestinationBucket".into()),
+        "The destination must be a bucket of the same account.",
+    );
+    error.set_status_code(StatusCode::BAD_REQUEST);
+    error
 }
 
 fn parse(id: &str, document: InventoryConfiguration) -> S3Result<Inventory> {

@@ -14,6 +14,7 @@ use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 use super::caller::Caller;
 use super::gate::About;
 use super::lock::{Mode, ObjectLock, future, no_lock_on_bucket, parse_hold};
+use super::stated::Stated;
 use super::{S3Gateway, errors, now_ms, timestamp, unconfigured};
 
 impl S3Gateway {
@@ -75,6 +76,7 @@ impl S3Gateway {
     ) -> S3Result<S3Response<PutObjectRetentionOutput>> {
         let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
+        let caller = caller.stating(input.retention.as_ref().map(Stated::retention).unwrap_or_default());
         let name = (input.bucket.as_str(), input.key.as_str());
         let (id, expected_owner) = (input.version_id.as_deref(), input.expected_bucket_owner.as_deref());
         let (bucket, version) =
@@ -125,11 +127,12 @@ impl S3Gateway {
     ) -> S3Result<S3Response<PutObjectLegalHoldOutput>> {
         let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
+        let status = input.legal_hold.and_then(|hold| hold.status);
+        let caller = caller.stating(Stated::legal_hold(status.as_ref()));
         let name = (input.bucket.as_str(), input.key.as_str());
         let (id, expected_owner) = (input.version_id.as_deref(), input.expected_bucket_owner.as_deref());
         let (_, version) =
             self.lockable(&caller, name, id, Action::PutObjectLegalHold, expected_owner).await?;
-        let status = input.legal_hold.and_then(|hold| hold.status);
         let held = status.as_ref().and_then(parse_hold).ok_or_else(|| s3_error!(MalformedXML))?;
         self.catalog.set_version_legal_hold(&version, held).await.map_err(errors::catalog)?;
         Ok(S3Response::new(PutObjectLegalHoldOutput::default()))

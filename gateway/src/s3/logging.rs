@@ -9,8 +9,9 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::caller::Caller;
-use super::{S3Gateway, errors};
-use crate::access_log::{KeyFormat, Logging};
+use super::gate::About;
+use super::{S3Gateway, errors, now_ms};
+use crate::access_log::{KeyFormat, Logging, Source};
 
 impl S3Gateway {
     pub(super) async fn put_bucket_logging(
@@ -21,7 +22,7 @@ impl S3Gateway {
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
         let bucket = self.bucket(&caller, &input.bucket, Action::PutBucketLogging, expected_owner).await?;
-        let logging = self.parse_logging(&bucket, input.bucket_logging_status).await?;
+        let logging = self.parse_logging(&caller, &bucket, input.bucket_logging_status).await?;
         self.set_config(&bucket, ConfigKind::Logging, logging.as_ref()).await?;
         // Other gateways learn of it a little later.
         self.access_log.refresh(&self.catalog).await;
@@ -41,7 +42,12 @@ impl S3Gateway {
         Ok(S3Response::new(GetBucketLoggingOutput { logging_enabled }))
     }
 
-    async fn parse_logging(&self, source: &Bucket, status: BucketLoggingStatus) -> S3Result<Option<Logging>> {
+    async fn parse_logging(
+        &self,
+        caller: &Caller<'_>,
+        source: &Bucket,
+        status: BucketLoggingStatus,
+    ) -> S3Result<Option<Logging>> {
         let Some(enabled) = status.logging_enabled else { return Ok(None) };
         let target = self.catalog.bucket(&enabled.target_bucket).await.map_err(errors::catalog)?;
         let target = target.ok_or_else(|| {
@@ -58,7 +64,12 @@ impl S3Gateway {
             return Err(s3_error!(InvalidArgument, "A bucket cannot log into itself."));
         }
         let format = key_format(enabled.target_object_key_format)?;
-        Ok(Some(Logging { bucket: enabled.target_bucket, prefix: enabled.target_prefix, format }))
+        let logging = Logging { bucket: enabled.target_bucket, prefix: enabled.target_prefix, format };
+        // Whoever may not write there may not have it written.
+        let source = Source::new(source, logging);
+        let key = source.key_at(now_ms());
+        self.gate(caller, &target).await?.check(Action::PutObject, About::Key(&key))?;
+        Ok(Some(source.logging))
     }
 }
 

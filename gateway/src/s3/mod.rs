@@ -47,6 +47,8 @@ mod ranges;
 mod request_metrics;
 mod restore;
 mod service;
+mod signing;
+mod stated;
 mod tagging;
 mod tags;
 mod token_service;

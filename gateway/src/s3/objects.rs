@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use datamesh_catalog::{Bucket, StoredContent, Version, VersionMeta};
 use datamesh_policy::Action;
+use http::StatusCode;
 use s3s::dto::{
     ChecksumMode, ChecksumType, GetObjectAttributesInput, GetObjectAttributesOutput,
     GetObjectAttributesParts, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput,
@@ -18,6 +19,7 @@ use super::conditions::ReadConditions;
 use super::encryption::{
     CustomerKey, ShownEncryption, VersionKey, check_read_headers, customer_key, show_encryption,
 };
+use super::gate::About;
 use super::lock::shown_retention;
 use super::tags::TagSet;
 use super::{S3Gateway, errors, ranges, shown_class, shown_version, strong, timestamp};
@@ -152,10 +154,11 @@ impl S3Gateway {
         let input = &req.input;
         let Opened { bucket, version, attributes, selection, key } = self.open(&caller, read!(input)).await?;
         let mut output = HeadObjectOutput::default();
+        let status = if selection.partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
         describe!(output, &bucket, &version, attributes, selection, key.shown());
         output.expiration = self.expiration_of(&bucket, &version, input.version_id.as_deref()).await?;
         output.restore = self.shown_restore(&version).await?;
-        Ok(S3Response::new(output))
+        Ok(S3Response::with_status(output, status))
     }
 
     async fn open(&self, caller: &Caller<'_>, read: Read<'_>) -> S3Result<Opened> {
@@ -238,6 +241,10 @@ impl S3Gateway {
         let (bucket, version) = self
             .version(&caller, name, input.version_id.as_deref(), Action::GetObjectAttributes, expected_owner)
             .await?;
+        // Whoever may not read the object is not told of its content either.
+        let named = input.version_id.as_ref().is_some_and(|id| !id.is_empty());
+        let read = if named { Action::GetObjectVersion } else { Action::GetObject };
+        self.gate(&caller, &bucket).await?.check(read, About::Stored(&input.key, &version.meta))?;
         let attributes = Attributes::decode(&version.attributes)?;
         self.key_of(&bucket, attributes.encryption.clone(), customer_key!(input)?.as_ref()).await?;
         // Several names may share one header line.

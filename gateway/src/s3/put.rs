@@ -71,9 +71,9 @@ impl S3Gateway {
         let NewAccess { owner, acl } = self.new_access(&caller, &bucket, &input.key, &asked_acl).await?;
         let checksum =
             Declared::from_headers(&req.headers, input.checksum_algorithm.as_ref(), Algorithm::Crc64nvme)?;
-        let len = match req.extensions.get::<FileLenMax>() {
-            Some(FileLenMax(max)) => BodyLen::AtMost(*max),
-            None => declared_len(input.content_length)?,
+        let (len, event) = match req.extensions.get::<FileLenMax>() {
+            Some(FileLenMax(max)) => (BodyLen::AtMost(*max), EventKind::Post),
+            None => (declared_len(input.content_length)?, EventKind::Put),
         };
         let promise = Promise::new(len, input.content_md5.as_deref(), checksum, req.trailing_headers)?;
         let class = self.classes.choose(input.storage_class.as_ref())?;
@@ -106,7 +106,7 @@ impl S3Gateway {
         };
         let expiration =
             self.expiration(&bucket, &put.key, (put.size, put.now_ms), put.meta.tags.as_deref()).await?;
-        let change = Change::written(EventKind::Put, &put.key, &put.etag);
+        let change = Change::written(event, &put.key, &put.etag);
         let catalog = self.announcing(&bucket, &caller, &[change]).await?;
         let committed = catalog.put_version(put, hook).await.map_err(errors::catalog)?;
         ingested.pending.committed();

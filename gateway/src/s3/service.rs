@@ -88,8 +88,12 @@ operations! {
     create_bucket: CreateBucketInput => CreateBucketOutput,
     create_multipart_upload: CreateMultipartUploadInput => CreateMultipartUploadOutput,
     delete_bucket: DeleteBucketInput => DeleteBucketOutput,
+    delete_bucket_analytics_configuration:
+        DeleteBucketAnalyticsConfigurationInput => DeleteBucketAnalyticsConfigurationOutput,
     delete_bucket_cors: DeleteBucketCorsInput => DeleteBucketCorsOutput,
     delete_bucket_encryption: DeleteBucketEncryptionInput => DeleteBucketEncryptionOutput,
+    delete_bucket_intelligent_tiering_configuration:
+        DeleteBucketIntelligentTieringConfigurationInput => DeleteBucketIntelligentTieringConfigurationOutput,
     delete_bucket_inventory_configuration:
         DeleteBucketInventoryConfigurationInput => DeleteBucketInventoryConfigurationOutput,
     delete_bucket_lifecycle: DeleteBucketLifecycleInput => DeleteBucketLifecycleOutput,
@@ -105,6 +109,7 @@ operations! {
     delete_object_tagging: DeleteObjectTaggingInput => DeleteObjectTaggingOutput,
     delete_objects: DeleteObjectsInput => DeleteObjectsOutput,
     delete_public_access_block: DeletePublicAccessBlockInput => DeletePublicAccessBlockOutput,
+    get_bucket_abac: GetBucketAbacInput => GetBucketAbacOutput,
     get_bucket_accelerate_configuration:
         GetBucketAccelerateConfigurationInput => GetBucketAccelerateConfigurationOutput,
     get_bucket_acl: GetBucketAclInput => GetBucketAclOutput,
@@ -120,6 +125,10 @@ operations! {
         GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput,
     get_bucket_location: GetBucketLocationInput => GetBucketLocationOutput,
     get_bucket_logging: GetBucketLoggingInput => GetBucketLoggingOutput,
+    get_bucket_metadata_configuration:
+        GetBucketMetadataConfigurationInput => GetBucketMetadataConfigurationOutput,
+    get_bucket_metadata_table_configuration:
+        GetBucketMetadataTableConfigurationInput => GetBucketMetadataTableConfigurationOutput,
     get_bucket_metrics_configuration:
         GetBucketMetricsConfigurationInput => GetBucketMetricsConfigurationOutput,
     get_bucket_notification_configuration:

@@ -10,8 +10,10 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::caller::Caller;
+use super::stated::Stated;
 use super::tags::{TagSet, Tagged};
 use super::{S3Gateway, errors, shown_version};
+use crate::events::{Change, EventKind};
 
 impl S3Gateway {
     pub(super) async fn put_object_tagging(
@@ -20,12 +22,15 @@ impl S3Gateway {
     ) -> S3Result<S3Response<PutObjectTaggingOutput>> {
         let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
+        let caller = caller.stating(Stated::tags(&input.tagging.tag_set));
         let name = (input.bucket.as_str(), input.key.as_str());
         let (id, expected_owner) = (input.version_id.as_deref(), input.expected_bucket_owner.as_deref());
         let (bucket, version) =
             self.version(&caller, name, id, Action::PutObjectTagging, expected_owner).await?;
         let tags = TagSet::from_dto(input.tagging, Tagged::Object)?;
-        self.catalog.set_version_tags(&version, tags.encode()).await.map_err(errors::catalog)?;
+        let change = Change::amended(EventKind::TaggingPut, &version);
+        let catalog = self.announcing(&bucket, &caller, &[change]).await?;
+        catalog.set_version_tags(&version, tags.encode()).await.map_err(errors::catalog)?;
         let version_id = shown_version(&bucket, version.id);
         Ok(S3Response::new(PutObjectTaggingOutput { version_id }))
     }
@@ -55,7 +60,9 @@ impl S3Gateway {
         let (id, expected_owner) = (input.version_id.as_deref(), input.expected_bucket_owner.as_deref());
         let (bucket, version) =
             self.version(&caller, name, id, Action::DeleteObjectTagging, expected_owner).await?;
-        self.catalog.set_version_tags(&version, None).await.map_err(errors::catalog)?;
+        let change = Change::amended(EventKind::TaggingDelete, &version);
+        let catalog = self.announcing(&bucket, &caller, &[change]).await?;
+        catalog.set_version_tags(&version, None).await.map_err(errors::catalog)?;
         let version_id = shown_version(&bucket, version.id);
         Ok(S3Response::new(DeleteObjectTaggingOutput { version_id }))
     }

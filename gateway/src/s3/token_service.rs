@@ -17,6 +17,7 @@ use s3s::{Body, S3Error, S3Request, S3Response, S3Result, s3_error};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::admission::{TOKEN_SERVICE, admit};
 use super::auth::identify;
 use super::caller::Caller;
 use super::errors;
@@ -90,6 +91,10 @@ impl S3Route for TokenService {
     async fn check_access(&self, req: &mut S3Request<Body>) -> S3Result<()> {
         let access_key = req.credentials.as_ref().map(|credentials| credentials.access_key.as_str());
         let identity = identify(&self.accounts, access_key, &req.headers, &req.uri).await?;
+        if let Some(trace) = req.extensions.get::<Arc<RequestTrace>>() {
+            // Before the form is read: which operation it asks for makes no difference.
+            admit(&self.accounts, trace, &identity, (TOKEN_SERVICE, &req.method)).await?;
+        }
         req.extensions.insert(identity);
         Ok(())
     }
@@ -133,6 +138,12 @@ impl Form {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// Whether a list has members: `NAME.member.1.arn=...`.
+    fn has_list(&self, name: &str) -> bool {
+        let is_member = |known: &str| known.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+        self.0.iter().any(|(known, _)| is_member(known))
+    }
+
     fn lifetime(&self, standard: Duration, longest: Duration) -> Result<Duration, Refusal> {
         let Some(text) = self.get("DurationSeconds") else { return Ok(standard) };
         let lifetime = text.parse().map(Duration::from_secs).ok();
@@ -159,6 +170,12 @@ impl TokenService {
             return Err(Refusal::denied("Roles may not be assumed with session credentials"));
         }
         let key = caller.on_own_account(Action::AssumeRole, ResourceName::Account)?;
+        // Policies that were asked for and do not count would leave the session wider than whoever asked believes.
+        if form.has_list("PolicyArns") {
+            let message =
+                "PolicyArns: there are no managed policies here; put the session's policy into Policy";
+            return Err(Refusal::invalid("ValidationError", message));
+        }
         let arn = form.get("RoleArn").unwrap_or_default();
         let role = role_of(arn, &key.account.to_string())?;
         let name = form.get("RoleSessionName").unwrap_or_default();

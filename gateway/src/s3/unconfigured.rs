@@ -6,11 +6,17 @@
 use datamesh_policy::Action;
 use http::StatusCode;
 use s3s::dto::{
-    DeleteBucketReplicationInput, DeleteBucketReplicationOutput, GetBucketAnalyticsConfigurationInput,
-    GetBucketAnalyticsConfigurationOutput, GetBucketIntelligentTieringConfigurationInput,
-    GetBucketIntelligentTieringConfigurationOutput, GetBucketReplicationInput, GetBucketReplicationOutput,
-    ListBucketAnalyticsConfigurationsInput, ListBucketAnalyticsConfigurationsOutput,
-    ListBucketIntelligentTieringConfigurationsInput, ListBucketIntelligentTieringConfigurationsOutput,
+    AbacStatus, BucketAbacStatus, DeleteBucketAnalyticsConfigurationInput,
+    DeleteBucketAnalyticsConfigurationOutput, DeleteBucketIntelligentTieringConfigurationInput,
+    DeleteBucketIntelligentTieringConfigurationOutput, DeleteBucketReplicationInput,
+    DeleteBucketReplicationOutput, GetBucketAbacInput, GetBucketAbacOutput,
+    GetBucketAnalyticsConfigurationInput, GetBucketAnalyticsConfigurationOutput,
+    GetBucketIntelligentTieringConfigurationInput, GetBucketIntelligentTieringConfigurationOutput,
+    GetBucketMetadataConfigurationInput, GetBucketMetadataConfigurationOutput,
+    GetBucketMetadataTableConfigurationInput, GetBucketMetadataTableConfigurationOutput,
+    GetBucketReplicationInput, GetBucketReplicationOutput, ListBucketAnalyticsConfigurationsInput,
+    ListBucketAnalyticsConfigurationsOutput, ListBucketIntelligentTieringConfigurationsInput,
+    ListBucketIntelligentTieringConfigurationsOutput,
 };
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
@@ -56,8 +62,29 @@ about_bucket! {
             is_truncated: Some(false),
             ..ListBucketIntelligentTieringConfigurationsOutput::default()
         });
+    get_bucket_abac: GetBucketAbacInput => GetBucketAbacOutput by GetBucketAbac =
+        |_bucket| {
+            let status = Some(BucketAbacStatus::from_static(BucketAbacStatus::DISABLED));
+            Ok(GetBucketAbacOutput { abac_status: Some(AbacStatus { status }) })
+        };
+    get_bucket_metadata_configuration:
+        GetBucketMetadataConfigurationInput => GetBucketMetadataConfigurationOutput by GetBucketMetadataTableConfiguration =
+        |_bucket| Err(no_metadata_configuration());
+    get_bucket_metadata_table_configuration: GetBucketMetadataTableConfigurationInput =>
+        GetBucketMetadataTableConfigurationOutput by GetBucketMetadataTableConfiguration =
+        |_bucket| Err(no_metadata_configuration());
+    delete_bucket_analytics_configuration: DeleteBucketAnalyticsConfigurationInput =>
+        DeleteBucketAnalyticsConfigurationOutput by PutAnalyticsConfiguration =
+        |_bucket| Err(no_configuration());
+    delete_bucket_intelligent_tiering_configuration: DeleteBucketIntelligentTieringConfigurationInput =>
+        DeleteBucketIntelligentTieringConfigurationOutput by PutIntelligentTieringConfiguration =
+        |_bucket| Err(no_configuration());
     delete_bucket_replication: DeleteBucketReplicationInput => DeleteBucketReplicationOutput by PutReplicationConfiguration =
         |_bucket| Ok(DeleteBucketReplicationOutput::default());
+}
+
+fn no_metadata_configuration() -> S3Error {
+    none("MetadataConfigurationNotFound", "The metadata configuration does not exist.")
 }
 
 /// A "there is none" that the protocol library has no name for.

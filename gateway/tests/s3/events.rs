@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 
 use crate::client::Client;
+use crate::forms::{ours, post};
 use crate::service::{DAY_MS, Service};
 
 /// A webhook: what it was sent, and what it answers next; 200 when nothing is said.
@@ -120,6 +121,41 @@ async fn every_kind_of_change_is_told_once_it_is_committed() {
         ]
     );
     assert_eq!(service.jobs.deliver(now_ms()).await.unwrap(), 0, "nothing is told twice without need");
+}
+
+#[tokio::test]
+async fn an_upload_by_a_form_is_told_as_one() {
+    let (service, hook) = (Service::start().await, Hook::start().await);
+    let client = &service.client;
+    configure(client, &hook.arn("127.0.0.1"), &["s3:ObjectCreated:Post"]).await;
+    client.put("/bucket/up/by-put", b"123").await.expect(200);
+    post(client, &ours(&[("key", "up/by-form")]), b"1234").await.expect(204);
+    assert_eq!(service.jobs.deliver(now_ms()).await.unwrap(), 1);
+    assert_eq!(hook.events().await, ["ObjectCreated:Post up%2Fby-form 4"]);
+}
+
+#[tokio::test]
+async fn changes_of_tags_and_lists_are_told_of_the_version_that_has_them() {
+    let (service, hook) = (Service::start().await, Hook::start().await);
+    let client = &service.client;
+    client.put("/bucket/a", b"123").await.expect(200);
+    configure(client, &hook.arn("127.0.0.1"), &["s3:ObjectTagging:*", "s3:ObjectAcl:Put"]).await;
+    let tags = "<Tagging><TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet></Tagging>";
+    client.put("/bucket/a?tagging=", tags.as_bytes()).await.expect(200);
+    client.send("PUT", "/bucket/a?acl=", &[("x-amz-acl", "public-read")], b"").await.expect(200);
+    client.delete("/bucket/a?tagging=").await.expect(204);
+    // Neither what changes nothing nor a write that sets tags is such a change.
+    client.put("/bucket/none?tagging=", tags.as_bytes()).await.expect(404);
+    client.send("PUT", "/bucket/b", &[("x-amz-tagging", "k=v")], b"1").await.expect(200);
+    assert_eq!(service.jobs.deliver(now_ms()).await.unwrap(), 3);
+    let mut told = hook.events().await;
+    told.sort();
+    assert_eq!(told, ["ObjectAcl:Put a null", "ObjectTagging:Delete a null", "ObjectTagging:Put a null"]);
+    let etag = client.head("/bucket/a").await.header("etag").unwrap().to_owned();
+    let received = hook.received.lock().await;
+    let named =
+        |message: &Value| etag.contains(message["Records"][0]["s3"]["object"]["eTag"].as_str().unwrap());
+    assert!(received.iter().all(named), "{received:?}");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::service::{SECRET, Service, noise};
 
 const BOUNDARY: &str = "----form-of-the-tests";
 
-type Fields = Vec<(String, String)>;
+pub type Fields = Vec<(String, String)>;
 
 fn fields(pairs: &[(&str, &str)]) -> Fields {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -40,12 +40,12 @@ async fn post_raw(client: &Client, path: &str, body: &[u8]) -> Reply {
     client.send_unsigned("POST", path, &[("content-type", &content_type)], body).await
 }
 
-async fn post(client: &Client, fields: &Fields, file: &[u8]) -> Reply {
+pub async fn post(client: &Client, fields: &Fields, file: &[u8]) -> Reply {
     post_raw(client, "/bucket", &form(fields, "photo.jpg", file, "")).await
 }
 
 /// A policy that expires in `seconds`.
-fn policy(seconds: i64, conditions: &str) -> String {
+pub fn policy(seconds: i64, conditions: &str) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
     let expiration = (OffsetDateTime::now_utc() + Duration::seconds(seconds)).format(format).unwrap();
     STANDARD.encode(format!(r#"{{"expiration": "{expiration}", "conditions": [{conditions}]}}"#))
@@ -56,14 +56,14 @@ const CONDITIONS: &str = r#"{"bucket": "bucket"}, ["starts-with", "$key", "up/"]
     ["starts-with", "$success_action_status", ""], ["starts-with", "$success_action_redirect", ""]"#;
 
 /// The fields of a form signed with version 2.
-fn signed_2(access_key: &str, secret: &str, policy: &str) -> Fields {
+pub fn signed_2(access_key: &str, secret: &str, policy: &str) -> Fields {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
     let signature = STANDARD.encode(hmac::sign(&key, policy.as_bytes()));
     fields(&[("AWSAccessKeyId", access_key), ("policy", policy), ("signature", &signature)])
 }
 
 /// The fields of a form signed with version 4, `age` ago. The policy's conditions are `conditions` and the fields' own.
-fn signed_4(access_key: &str, secret: &str, age: Duration, conditions: &str) -> Fields {
+pub fn signed_4(access_key: &str, secret: &str, age: Duration, conditions: &str) -> Fields {
     let format = format_description!("[year][month][day]T[hour][minute][second]Z");
     let date = (OffsetDateTime::now_utc() - age).format(format).unwrap();
     let credential = format!("{access_key}/{}/{REGION}/s3/aws4_request", &date[..8]);
@@ -85,7 +85,7 @@ fn signed_4(access_key: &str, secret: &str, age: Duration, conditions: &str) -> 
     ])
 }
 
-fn ours(pairs: &[(&str, &str)]) -> Fields {
+pub fn ours(pairs: &[(&str, &str)]) -> Fields {
     [fields(pairs), signed_4("AKIATESTA", SECRET, Duration::ZERO, CONDITIONS)].concat()
 }
 
@@ -194,6 +194,28 @@ async fn a_form_that_its_policy_or_signature_does_not_cover_stores_nothing() {
     post_raw(client, "/bucket/key", &whole).await.expect_error(405, "MethodNotAllowed");
     post_raw(client, "/missing", &whole).await.expect_error(403, "AccessDenied");
     assert!(!client.get("/bucket?list-type=2").await.expect(200).text().contains("<Contents>"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_field_that_comes_twice_does_not_get_past_the_policy() {
+    let service = Service::start().await;
+    let client = &service.client;
+    let conditions = r#"{"bucket": "bucket"}, ["starts-with", "$key", "up/"], {"acl": "private"},
+        ["starts-with", "$x-amz-acl", ""]"#;
+    let signed = |pairs: &[(&str, &str)]| {
+        [fields(pairs), signed_2("AKIATESTA", SECRET, &policy(60, conditions))].concat()
+    };
+    for pairs in [
+        [("key", "up/k"), ("acl", "private"), ("acl", "public-read")],
+        [("key", "up/k"), ("acl", "private"), ("Acl", "public-read")],
+        // Two names of one header.
+        [("key", "up/k"), ("acl", "private"), ("x-amz-acl", "public-read")],
+        [("key", "up/k"), ("acl", "private"), ("KEY", "elsewhere")],
+    ] {
+        post(client, &signed(&pairs), b"file").await.expect_error(400, "InvalidArgument");
+    }
+    assert!(client.get("/bucket?list-type=2").await.expect(200).elements("Key").is_empty());
+    post(client, &signed(&[("key", "up/k"), ("acl", "private")]), b"file").await.expect(204);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -36,6 +36,7 @@ async fn a_key_is_its_bytes_and_never_a_path() {
         "\u{e9}",
         "e\u{301}",
         "\u{7f}",
+        "a\0b",
         "a\nb",
         "a\tb",
         "~",

@@ -11,6 +11,7 @@
 mod access;
 mod buckets;
 mod client;
+mod conditions;
 mod cors;
 mod encryption;
 mod erasures;
@@ -28,6 +29,7 @@ mod lock;
 mod logging;
 mod multipart;
 mod objects;
+mod permissions;
 mod policies;
 mod quotas;
 mod request_metrics;

@@ -68,6 +68,61 @@ async fn parts_become_one_object_and_completing_can_be_repeated() {
     let part = client.get("/bucket/key?partNumber=7").await.expect(206);
     assert_eq!((part.body == second, part.header("x-amz-mp-parts-count")), (true, Some("2")));
     client.get("/bucket/key?partNumber=4").await.expect_error(400, "InvalidPart");
+    let head = client.head("/bucket/key?partNumber=7").await.expect(206);
+    assert_eq!(head.header("content-length"), Some("1234567"));
+    assert_eq!(head.header("x-amz-mp-parts-count"), Some("2"));
+    let range = format!("bytes {PART}-{}/{}", whole.len() - 1, whole.len());
+    assert_eq!(head.header("content-range"), Some(range.as_str()));
+    client.head("/bucket/key?partNumber=4").await.expect(400);
+    client.head("/bucket/key").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn attributes_tell_the_parts_page_by_page() {
+    let service = Service::start().await;
+    let client = &service.client;
+    let upload = begin(client, &[("x-amz-checksum-algorithm", "SHA256")]).await;
+    let parts = [(2, noise(1, PART)), (5, noise(2, PART)), (9, noise(3, 1000))];
+    let mut etags = Vec::new();
+    for (number, body) in &parts {
+        etags.push(put_part(client, &upload, *number, body).await);
+    }
+    let named: Vec<(u16, &str)> =
+        parts.iter().map(|part| part.0).zip(etags.iter().map(String::as_str)).collect();
+    complete(client, &upload, &named).await.expect(200);
+    let ask = async |asked: &str, paging: &[(&str, &str)]| {
+        let headers = [&[("x-amz-object-attributes", asked)][..], paging].concat();
+        client.send("GET", "/bucket/key?attributes", &headers, b"").await.expect(200)
+    };
+    let sha256 = |bytes: &[u8]| aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    let sums: Vec<String> = parts.iter().map(|(_, body)| STANDARD.encode(sha256(body))).collect();
+
+    let all = ask("Checksum,ETag,ObjectParts,ObjectSize,StorageClass", &[]).await;
+    assert_eq!(all.element("ObjectSize"), Some((2 * PART + 1000).to_string()));
+    assert_eq!(all.element("StorageClass").as_deref(), Some("STANDARD"));
+    assert!(all.element("ETag").unwrap().contains("-3"), "{}", all.text());
+    let digests: Vec<u8> = parts.iter().flat_map(|(_, body)| sha256(body).as_ref().to_vec()).collect();
+    let checksum = all.element("Checksum").unwrap();
+    let whole = format!("<ChecksumSHA256>{}-3</ChecksumSHA256>", STANDARD.encode(sha256(&digests)));
+    assert!(checksum.contains(&whole), "{checksum}");
+    assert!(checksum.contains("<ChecksumType>COMPOSITE</ChecksumType>"), "{checksum}");
+    assert_eq!(all.element("PartsCount").as_deref(), Some("3"));
+    assert_eq!(all.elements("PartNumber"), ["2", "5", "9"]);
+    assert_eq!(all.elements("Size"), [PART.to_string(), PART.to_string(), "1000".to_owned()]);
+    assert_eq!(all.element("IsTruncated").as_deref(), Some("false"));
+    let shown = all.element("ObjectParts").unwrap();
+    assert!(sums.iter().all(|sum| shown.contains(sum.as_str())), "{shown}");
+
+    let first = ask("ObjectParts", &[("x-amz-max-parts", "2")]).await;
+    assert_eq!(first.elements("PartNumber"), ["2", "5"]);
+    assert_eq!(first.element("IsTruncated").as_deref(), Some("true"));
+    assert_eq!(first.element("NextPartNumberMarker").as_deref(), Some("5"));
+    assert_eq!(first.element("ETag"), None);
+    let paging = [("x-amz-max-parts", "2"), ("x-amz-part-number-marker", "5")];
+    let last = ask("ObjectParts", &paging).await;
+    assert_eq!(last.elements("PartNumber"), ["9"]);
+    assert_eq!(last.element("IsTruncated").as_deref(), Some("false"));
+    assert_eq!(last.element("PartNumberMarker").as_deref(), Some("5"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

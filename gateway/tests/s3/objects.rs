@@ -179,6 +179,48 @@ async fn copies_share_content_and_follow_their_directive() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conditions_on_a_copys_target_decide_in_its_commit() {
+    let service = Service::start().await;
+    let client = &service.client;
+    client.put("/bucket/source", b"new").await.expect(200);
+    let copy = async |condition: (&str, &str)| {
+        let headers = [("x-amz-copy-source", "bucket/source"), condition];
+        client.send("PUT", "/bucket/target", &headers, b"").await
+    };
+    let old = format!("\"{}\"", md5_hex(b"old"));
+    copy(("if-match", &old)).await.expect_error(404, "NoSuchKey");
+    copy(("if-none-match", "*")).await.expect(200);
+    copy(("if-none-match", "*")).await.expect_error(412, "PreconditionFailed");
+    client.put("/bucket/target", b"old").await.expect(200);
+    copy(("if-match", "\"0\"")).await.expect_error(412, "PreconditionFailed");
+    assert_eq!(client.get("/bucket/target").await.body, b"old");
+    copy(("if-match", &old)).await.expect(200);
+    assert_eq!(client.get("/bucket/target").await.body, b"new");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn attributes_of_an_object_without_parts_are_those_that_were_asked_for() {
+    let service = Service::start().await;
+    let client = &service.client;
+    let class = [("x-amz-storage-class", "STANDARD_IA")];
+    client.send("PUT", "/bucket/key", &class, b"body").await.expect(200);
+    let ask = async |asked: &str| {
+        let headers = [("x-amz-object-attributes", asked)];
+        client.send("GET", "/bucket/key?attributes", &headers, b"").await.expect(200)
+    };
+    let all = ask("ETag,Checksum,ObjectParts,StorageClass,ObjectSize").await;
+    assert_eq!(all.element("StorageClass").as_deref(), Some("STANDARD_IA"));
+    assert_eq!(all.element("ObjectSize").as_deref(), Some("4"));
+    assert!(all.element("ETag").unwrap().contains(&md5_hex(b"body")), "{}", all.text());
+    assert!(all.element("ChecksumCRC64NVME").is_some(), "{}", all.text());
+    assert_eq!(all.element("ChecksumType").as_deref(), Some("FULL_OBJECT"));
+    assert_eq!(all.element("ObjectParts"), None);
+    let size = ask("ObjectSize").await;
+    let others = ["ETag", "Checksum", "StorageClass"].map(|name| size.element(name));
+    assert_eq!((size.element("ObjectSize").as_deref(), others), (Some("4"), [None, None, None]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deletions_are_idempotent_alone_and_together() {
     let service = Service::start().await;
     let client = &service.client;

@@ -3,16 +3,16 @@
 use datamesh_accounts::NewSession;
 
 use crate::client::{Client, Reply};
-use crate::service::{SECRET, Service};
+use crate::service::Service;
 
-fn statement(effect: &str, principal: &str, action: &str, resource: &str, condition: &str) -> String {
+pub fn statement(effect: &str, principal: &str, action: &str, resource: &str, condition: &str) -> String {
     format!(
         r#"{{"Version": "2012-10-17", "Statement": [{{"Effect": "{effect}", "Principal": {principal},
             "Action": {action}, "Resource": "arn:aws:s3:::{resource}", "Condition": {condition}}}]}}"#
     )
 }
 
-async fn set(client: &Client, policy: &str) -> Reply {
+pub async fn set(client: &Client, policy: &str) -> Reply {
     client.put("/bucket?policy", policy.as_bytes()).await
 }
 
@@ -155,13 +155,7 @@ async fn a_key_with_a_policy_does_less_than_its_account_and_never_more() {
     let client = &service.client;
     client.put("/elsewhere", b"").await.expect(200);
     client.put("/bucket/key", b"x").await.expect(200);
-    let key = async |name: &str, policy: &str| {
-        let explicit = Some((name.to_owned(), SECRET.to_owned()));
-        let policy = Some(policy.to_owned());
-        service.accounts.create_limited_key(service.account, explicit, policy).await.unwrap();
-        Client { access_key: name.into(), ..client.clone() }
-    };
-    let reader = key("AKIAREADER", READ_ONLY).await;
+    let reader = service.key("AKIAREADER", READ_ONLY).await;
     reader.get("/bucket/key").await.expect(200);
     reader.get("/").await.expect(200);
     reader.put("/bucket/key", b"y").await.expect_error(403, "AccessDenied");
@@ -169,7 +163,7 @@ async fn a_key_with_a_policy_does_less_than_its_account_and_never_more() {
     reader.put("/new", b"").await.expect_error(403, "AccessDenied");
     let acl = [("x-amz-acl", "public-read")];
     reader.send("PUT", "/bucket/key?acl", &acl, b"").await.expect_error(403, "AccessDenied");
-    let bound = key("AKIABOUND", IN_BUCKET).await;
+    let bound = service.key("AKIABOUND", IN_BUCKET).await;
     bound.put("/bucket/home/a", b"x").await.expect(200);
     bound.get("/bucket").await.expect(200);
     bound.get("/bucket/key").await.expect_error(403, "AccessDenied");
@@ -189,7 +183,7 @@ async fn a_key_with_a_policy_does_less_than_its_account_and_never_more() {
     assert!(limited.is_err());
 }
 
-async fn token_service(client: &Client, form: &str) -> Reply {
+pub async fn token_service(client: &Client, form: &str) -> Reply {
     let headers = [("content-type", "application/x-www-form-urlencoded")];
     client.send("POST", "/", &headers, form.as_bytes()).await
 }
@@ -279,6 +273,10 @@ async fn an_assumed_role_is_narrowed_down_by_its_policy() {
     token_service(client, &assume(&own, "{")).await.expect_error(400, "MalformedPolicyDocument");
     let short = assume(&own, READ_ONLY).replace("DurationSeconds=900", "DurationSeconds=5");
     token_service(client, &short).await.expect_error(400, "ValidationError");
+    // A session without the policies that were asked for would be wider than meant.
+    let managed = "PolicyArns.member.1.arn=arn%3Aaws%3Aiam%3A%3Aaws%3Apolicy%2FReadOnlyAccess";
+    let managed = format!("{}&{managed}", assume(&own, READ_ONLY));
+    token_service(client, &managed).await.expect_error(400, "ValidationError");
     token_service(client, "Action=Anything").await.expect_error(400, "InvalidAction");
     let identity = token_service(client, "Action=GetCallerIdentity&Version=2011-06-15").await.expect(200);
     assert_eq!(identity.element("Account"), Some(service.account.to_string()));

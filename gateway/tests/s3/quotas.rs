@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use datamesh_accounts::{Dimension, HoldKind, HoldScope, Limit, NewHold, Owner, Stage};
 use datamesh_catalog::Catalog;
 
+use crate::policies::token_service;
 use crate::service::{Service, noise};
 
 const MIB: u64 = 1 << 20;
@@ -148,6 +149,27 @@ async fn requests_over_the_rate_wait_and_then_are_told_to_slow_down() {
     }
     assert!(passed >= 1 && refused >= 4, "{passed} passed, {refused} were refused");
     service.other.put("/others", b"").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn temporary_credentials_are_made_within_the_rate_of_their_key() {
+    let service = Service::start().await;
+    let client = &service.client;
+    let form = "Action=GetSessionToken&Version=2011-06-15";
+    let key = Owner::Key("AKIATESTA".into());
+    service.change_limit(&key, Dimension::Requests, Limit { burst: Some(2), ..Limit::enforced(2) }).await;
+    let (mut passed, mut refused) = (0, 0);
+    let requests = (0..8).map(|_| token_service(client, form));
+    for reply in futures::future::join_all(requests).await {
+        if reply.status == 200 {
+            passed += 1;
+        } else {
+            reply.expect_error(503, "SlowDown");
+            refused += 1;
+        }
+    }
+    assert!(passed >= 1 && refused >= 2, "{passed} passed, {refused} were refused");
+    token_service(&service.other, form).await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

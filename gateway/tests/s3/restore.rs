@@ -22,7 +22,10 @@ async fn an_archived_object_is_read_after_it_was_restored() {
         let copy = [("x-amz-copy-source", source.as_str())];
         client.send("PUT", "/bucket/copy", &copy, b"").await.expect_error(403, "InvalidObjectState");
         let head = client.head(&target).await.expect(200);
-        assert_eq!((head.header("x-amz-restore"), head.header("x-amz-storage-class")), (None, Some("GLACIER")));
+        assert_eq!(
+            (head.header("x-amz-restore"), head.header("x-amz-storage-class")),
+            (None, Some("GLACIER"))
+        );
 
         client.send("POST", &restore, &[], &days("2")).await.expect(202);
         for shown in [client.head(&target).await.expect(200), client.get(&target).await.expect(200)] {

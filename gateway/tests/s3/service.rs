@@ -203,6 +203,14 @@ impl Service {
         self.accounts.change_limits(owner, &changes, Catalog::stored_count()).await.unwrap();
     }
 
+    /// A client of account A's with a key of that name, which does only what the policy allows.
+    pub async fn key(&self, name: &str, policy: &str) -> Client {
+        let explicit = Some((name.to_owned(), SECRET.to_owned()));
+        let policy = Some(policy.to_owned());
+        self.accounts.create_limited_key(self.account, explicit, policy).await.unwrap();
+        Client { access_key: name.into(), ..self.client.clone() }
+    }
+
     /// A bucket as limits name it.
     pub async fn bucket(&self, name: &str) -> Owner {
         Owner::Bucket(self.catalog.bucket(name).await.unwrap().unwrap().id.0)

@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use datamesh_catalog::{
     Bucket, BucketId, CatalogError, Committed, CompleteUpload, CompletedPart, Part, Upload, UploadId,
 };
-use datamesh_policy::Action;
 use md5::{Digest, Md5};
 use s3s::dto::{
     ChecksumType, CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart as NamedPart,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
-use super::{PARTS_MAX, parse_upload_id, part_checksums};
+use super::{PARTS_MAX, part_checksums};
 use crate::events::{Change, EventKind};
 use crate::s3::attributes::Attributes;
 use crate::s3::caller::Caller;
@@ -32,18 +31,16 @@ impl S3Gateway {
         let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let mut input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self
-            .bucket_for_key(&caller, (&input.bucket, &input.key), Action::PutObject, expected_owner)
-            .await?;
+        let bucket = self.any_bucket(&input.bucket, expected_owner).await?;
+        let (upload, attributes) =
+            self.writable_upload(&caller, &bucket, (&input.key, &input.upload_id)).await?;
         let named = input.multipart_upload.take().and_then(|upload| upload.parts).unwrap_or_default();
         let parts = named_parts(&named)?;
-        let id = parse_upload_id(&input.upload_id)?;
         let key = input.key.clone().into_bytes();
-        let upload = self.catalog.upload(bucket.id, &key, id).await.map_err(errors::catalog)?;
         let attributes = match &upload.completed {
             // A retry: the catalog answers as it did before.
             Some(done) => self.completed_attributes(bucket.id, &key, done).await?,
-            None => Attributes::decode(&upload.attributes)?,
+            None => attributes,
         };
         let customer = customer_key!(input)?;
         let key_of_parts =
@@ -58,7 +55,7 @@ impl S3Gateway {
         let complete = CompleteUpload {
             bucket: bucket.id,
             key,
-            upload: id,
+            upload: upload.id,
             parts,
             minimum_part_size: PART_LEN_MIN,
             expected_size: expected_size.map_err(|_| s3_error!(InvalidArgument))?,

@@ -23,6 +23,7 @@ use super::checksums::{Algorithm, Kind, StoredChecksum};
 use super::encryption::{requested_encryption, show_encryption};
 use super::gate::About;
 use super::grants::AskedAcl;
+use super::stated::Stated;
 use super::{S3Gateway, errors, now_ms};
 
 /// S3's limit on part numbers.
@@ -66,6 +67,39 @@ impl S3Gateway {
                 Err(errors::catalog(error))
             }
         }
+    }
+}
+
+impl S3Gateway {
+    /// An upload that the caller may add to or complete, and its attributes.
+    ///
+    /// That is `s3:PutObject`, and conditions see the headers that the upload was created with: S3's clients do not
+    /// repeat them, and what they said holds for the object.
+    async fn writable_upload(
+        &self,
+        caller: &Caller<'_>,
+        bucket: &Bucket,
+        (key, id): (&str, &str),
+    ) -> S3Result<(Upload, Attributes)> {
+        let found = self.upload_with_attributes(bucket, key, id).await;
+        let stated = found.as_ref().map(|(_, attributes)| attributes.stated.clone()).unwrap_or_default();
+        self.gate(&caller.stating(stated), bucket).await?.check(Action::PutObject, About::Key(key))?;
+        self.enter_bucket(caller, bucket).await?;
+        let (upload, attributes) = found?;
+        // The object itself has no use for them.
+        Ok((upload, Attributes { stated: Stated::default(), ..attributes }))
+    }
+
+    async fn upload_with_attributes(
+        &self,
+        bucket: &Bucket,
+        key: &str,
+        id: &str,
+    ) -> S3Result<(Upload, Attributes)> {
+        let id = parse_upload_id(id)?;
+        let upload = self.catalog.upload(bucket.id, key.as_bytes(), id).await.map_err(errors::catalog)?;
+        let attributes = Attributes::decode(&upload.attributes)?;
+        Ok((upload, attributes))
     }
 }
 
@@ -124,8 +158,12 @@ impl S3Gateway {
         let planned = plan_checksum(input)?;
         let class = self.classes.choose(input.storage_class.as_ref())?;
         let key = self.new_key(&bucket, requested_encryption!(input)?).await?;
-        let attributes =
-            Attributes { planned: Some(planned), encryption: key.stored.clone(), ..attributes_of!(input)? };
+        let attributes = Attributes {
+            planned: Some(planned),
+            encryption: key.stored.clone(),
+            stated: Stated::by_headers(&req.headers),
+            ..attributes_of!(input)?
+        };
         let create = datamesh_catalog::CreateUpload {
             bucket: bucket.id,
             key: input.key.clone().into_bytes(),

@@ -1,7 +1,6 @@
 //! `UploadPart` and `UploadPartCopy`.
 
 use datamesh_catalog::{Bucket, Part, PutPart, Upload, UploadId};
-use datamesh_policy::Action;
 use s3s::checksum::ChecksumHasher;
 use s3s::dto::{
     CopyPartResult, StreamingBlob, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput,
@@ -9,12 +8,13 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
-use super::{parse_upload_id, part_number};
+use super::part_number;
 use crate::ingest::{BodyLen, Ingested};
 use crate::s3::attributes::{Attributes, PlannedChecksum};
 use crate::s3::caller::Caller;
 use crate::s3::checksums::{Algorithm, Declared, Kind, StoredChecksum, show_checksum};
 use crate::s3::conditions::ReadConditions;
+use crate::s3::copy::check_source_len;
 use crate::s3::encryption::{CustomerKey, VersionKey, customer_key, show_encryption, source_customer_key};
 use crate::s3::put::{Promise, declared_len};
 use crate::s3::{S3Gateway, destination, errors, now_ms, ranges, shown_version, strong, timestamp};
@@ -38,12 +38,11 @@ impl S3Gateway {
         let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = &mut req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self
-            .bucket_for_key(&caller, (&input.bucket, &input.key), Action::PutObject, expected_owner)
-            .await?;
+        let bucket = self.any_bucket(&input.bucket, expected_owner).await?;
+        let found = self.writable_upload(&caller, &bucket, (&input.key, &input.upload_id)).await?;
         let customer = customer_key!(input)?;
-        let upload = (input.upload_id.as_str(), input.part_number);
-        let target = self.target(bucket, &input.key, upload, customer.as_ref()).await?;
+        let place = (bucket, input.key.as_str(), input.part_number);
+        let target = self.target(place, found, customer.as_ref()).await?;
         let planned = target.planned;
         let encryption = target.key_of_parts.shown();
         let checksum =
@@ -79,12 +78,11 @@ impl S3Gateway {
         let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
-        let bucket = self
-            .bucket_for_key(&caller, (&input.bucket, &input.key), Action::PutObject, expected_owner)
-            .await?;
+        let bucket = self.any_bucket(&input.bucket, expected_owner).await?;
+        let found = self.writable_upload(&caller, &bucket, (&input.key, &input.upload_id)).await?;
         let customer = customer_key!(input)?;
-        let upload = (input.upload_id.as_str(), input.part_number);
-        let target = self.target(bucket, &input.key, upload, customer.as_ref()).await?;
+        let place = (bucket, input.key.as_str(), input.part_number);
+        let target = self.target(place, found, customer.as_ref()).await?;
         let conditions = ReadConditions {
             if_match: input.copy_source_if_match.as_ref(),
             if_none_match: input.copy_source_if_none_match.as_ref(),
@@ -101,6 +99,7 @@ impl S3Gateway {
             None => 0..size,
         };
         let len = range.end - range.start;
+        check_source_len(len)?;
         let planned = target.planned;
         let encryption = target.key_of_parts.shown();
         let hasher = hasher(planned.algorithm, planned.algorithm);
@@ -129,19 +128,15 @@ impl S3Gateway {
 
     async fn target(
         &self,
-        bucket: Bucket,
-        key: &str,
-        (upload, number): (&str, i32),
+        (bucket, key, number): (Bucket, &str, i32),
+        (upload, attributes): (Upload, Attributes),
         customer: Option<&CustomerKey>,
     ) -> S3Result<Target> {
         let number = part_number(number)?;
-        let id = parse_upload_id(upload)?;
         let key = key.as_bytes().to_vec();
-        let upload = self.catalog.upload(bucket.id, &key, id).await.map_err(errors::catalog)?;
         if upload.completed.is_some() {
             return Err(s3_error!(NoSuchUpload));
         }
-        let attributes = Attributes::decode(&upload.attributes)?;
         let planned = attributes.planned.ok_or_else(|| s3_error!(InternalError))?;
         let key_of_parts = self.key_of_parts(&bucket, attributes.encryption, customer).await?;
         let content_type = attributes.content_type;

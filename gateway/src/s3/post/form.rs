@@ -28,6 +28,9 @@ pub(in crate::s3) enum FormError {
     /// Fields beyond the limit.
     #[error("the fields of the form exceed {FIELDS_LEN_MAX} bytes")]
     FieldsTooLong,
+    /// Two fields of one name: a policy would judge one, and the other be used.
+    #[error("the form has more than one field named {name}")]
+    Repeated { name: String },
     /// The file is longer than the policy allows.
     #[error("the file is longer than {max} bytes")]
     TooLarge { max: u64 },
@@ -45,7 +48,7 @@ const fn malformed(what: &'static str) -> FormError {
 
 /// A form up to its file.
 pub(super) struct Form {
-    /// Names in lower case, in the order of the form.
+    /// Names in lower case, each once, in the order of the form.
     pub fields: Vec<(String, String)>,
     /// The name of the file, without folders; empty when the client sent none.
     pub filename: String,
@@ -53,7 +56,7 @@ pub(super) struct Form {
 }
 
 impl Form {
-    /// The first field of that name, which is in lower case.
+    /// The field of that name, which is in lower case.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -87,10 +90,13 @@ fn next_parameter(text: &str) -> Option<(&str, &str, &str)> {
 }
 
 /// Reads the fields of a form, up to its file.
+///
+/// # Errors
+/// As [`FormError`] says; what is in the file shows only when that is read.
 pub(super) async fn read(body: Body, boundary: &str) -> Result<Form, FormError> {
     let mut reader = Reader::new(body, boundary);
     reader.skip_preamble().await?;
-    let mut fields = Vec::new();
+    let mut fields: Vec<(String, String)> = Vec::new();
     let mut used = 0;
     loop {
         let head = reader.part_head(FIELDS_LEN_MAX.saturating_sub(used)).await?;
@@ -106,6 +112,9 @@ pub(super) async fn read(body: Body, boundary: &str) -> Result<Form, FormError> 
         used += value.len();
         if fields.len() == FIELDS_MAX {
             return Err(FormError::FieldsTooLong);
+        }
+        if fields.iter().any(|(known, _)| *known == head.name) {
+            return Err(FormError::Repeated { name: head.name });
         }
         let value = String::from_utf8(value).map_err(|_| malformed("a field is not UTF-8"))?;
         fields.push((head.name, value));
@@ -298,108 +307,4 @@ impl Stream for FormFile {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures::{StreamExt, TryStreamExt};
-
-    use super::*;
-
-    /// A body in pieces of `step` bytes.
-    fn body(text: &[u8], step: usize) -> Body {
-        let pieces: Vec<Result<http_body::Frame<Bytes>, StdError>> = text
-            .chunks(step)
-            .map(|piece| Ok(http_body::Frame::data(Bytes::copy_from_slice(piece))))
-            .collect();
-        Body::http_body_unsync(http_body_util::StreamBody::new(futures::stream::iter(pieces)))
-    }
-
-    fn form(file: &[u8], after: &str) -> Vec<u8> {
-        let head = "--B\r\nContent-Disposition: form-data; name=\"Key\"\r\n\r\na/${filename}\r\n\
-                    --B \r\ncontent-disposition: form-data; name=empty\r\n\r\n\r\n\
-                    --B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"C:\\dir\\x;y.txt\"\r\n\
-                    Content-Type: text/plain\r\n\r\n";
-        [head.as_bytes(), file, after.as_bytes()].concat()
-    }
-
-    async fn file_of(text: &[u8], step: usize) -> Result<Vec<u8>, StdError> {
-        let form = read(body(text, step), "B").await?;
-        let pieces: Vec<Bytes> = form.file.try_collect().await?;
-        Ok(pieces.concat())
-    }
-
-    #[tokio::test]
-    async fn a_form_gives_its_fields_and_its_file_whatever_the_pieces() {
-        for file in [&b""[..], b"x", b"\r\n--", b"a\r\n--\r\n--Abc\r\n\r\n-", &[b'\r'; 100]] {
-            for after in [
-                "\r\n--B--\r\n",
-                "\r\n--B--",
-                "\r\n--B\r\nContent-Disposition: form-data; name=\"submit\"\r\n\r\nUpload\r\n--B--\r\n",
-            ] {
-                let text = form(file, after);
-                for step in [1, 2, 3, 7, 50, text.len()] {
-                    let form = read(body(&text, step), "B").await.unwrap();
-                    assert_eq!(form.field("key"), Some("a/${filename}"));
-                    assert_eq!(form.field("empty"), Some(""));
-                    assert_eq!(form.filename, "x;y.txt");
-                    let pieces: Vec<Bytes> = form.file.try_collect().await.unwrap();
-                    assert_eq!(pieces.concat(), file, "{step} {after:?}");
-                }
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn a_form_that_breaks_off_is_no_form() {
-        let text = form(b"content", "\r\n--B--\r\n");
-        let whole = text.len() - "--\r\n".len();
-        for len in 0..whole {
-            assert!(file_of(&text[..len], 5).await.is_err(), "{len} of {} bytes", text.len());
-        }
-        assert_eq!(file_of(&text[..whole], 5).await.unwrap(), b"content");
-    }
-
-    #[tokio::test]
-    async fn fields_are_limited_and_a_file_is_needed() {
-        let field =
-            |value: &str| format!("--B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n{value}\r\n");
-        let long = field(&"x".repeat(FIELDS_LEN_MAX)) + "--B--";
-        let many = field("x").repeat(FIELDS_MAX + 1) + "--B--";
-        let endless = "--B\r\nContent-Disposition: ".to_owned() + &"x".repeat(2 * FIELDS_LEN_MAX);
-        for text in [long, many, endless, "x".repeat(2 * FIELDS_LEN_MAX)] {
-            assert!(matches!(read(body(text.as_bytes(), 100), "B").await, Err(FormError::FieldsTooLong)));
-        }
-        for text in [
-            field("x") + "--B--\r\n",
-            "--B--".into(),
-            "--B\r\n\r\nx\r\n--B--".into(),
-            "--Bx\r\na: b\r\n\r\n".into(),
-        ] {
-            let read = read(body(text.as_bytes(), 100), "B").await;
-            assert!(matches!(read, Err(FormError::Malformed { .. })), "{text:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_file_must_keep_its_bounds() {
-        for (min, max, fits) in [(0, 7, true), (7, 7, true), (7, 100, true), (0, 6, false), (8, 100, false)] {
-            let mut form = read(body(&form(b"content", "\r\n--B--"), 3), "B").await.unwrap();
-            form.file.set_bounds(min, max);
-            let read: Result<Vec<Bytes>, StdError> = form.file.by_ref().try_collect().await;
-            assert_eq!(read.is_ok(), fits, "{min} to {max}");
-            assert!(form.file.next().await.is_none());
-        }
-    }
-
-    #[test]
-    fn the_boundary_is_a_parameter_of_forms_only() {
-        for (text, boundary) in [
-            ("multipart/form-data; boundary=abc", Some("abc")),
-            ("Multipart/Form-Data;charset=utf-8; Boundary=\"a b;c\"", Some("a b;c")),
-            ("multipart/form-data", None),
-            ("multipart/form-data; boundary=", None),
-            ("multipart/mixed; boundary=abc", None),
-            ("text/plain", None),
-        ] {
-            assert_eq!(boundary_of(text), boundary, "{text}");
-        }
-    }
-}
+mod tests;

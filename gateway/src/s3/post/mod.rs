@@ -25,6 +25,7 @@ use super::auth;
 use super::caller::Identity;
 use super::endpoint::{Endpoint, refusal};
 use super::errors;
+use super::signing::Signing;
 use crate::http::RequestTrace;
 
 pub(super) use form::FormError;
@@ -76,7 +77,7 @@ impl Endpoint {
         let mut form = form::read(body, boundary).await.map_err(errors::form)?;
         let file_len_max = form.file.len_max().ok_or_else(|| s3_error!(MissingContentLength))?;
         let key = name_file(&mut form)?;
-        let identity = self.identity_of_form(&place.bucket, &mut form).await?;
+        let (identity, signing) = self.identity_of_form(&place.bucket, &mut form).await?;
         let uri = place.object_uri(&key);
         let wanted = answer::Wanted::new(&form, &head, &place.bucket, key);
         let mut put = Request::new(Body::empty());
@@ -86,14 +87,17 @@ impl Endpoint {
         *put.extensions_mut() = head.extensions;
         put.extensions_mut().insert(FormIdentity(identity));
         put.extensions_mut().insert(FileLenMax(file_len_max));
+        if let Some(signing) = signing {
+            put.extensions_mut().insert(signing);
+        }
         let file = StreamBody::new(form.file.map_ok(http_body::Frame::data));
         Ok((put.map(|_| Body::http_body_unsync(file)), wanted))
     }
 
     /// Checks signature and policy.
-    async fn identity_of_form(&self, bucket: &str, form: &mut Form) -> S3Result<Identity> {
+    async fn identity_of_form(&self, bucket: &str, form: &mut Form) -> S3Result<(Identity, Option<Signing>)> {
         let now = OffsetDateTime::now_utc();
-        let Some(signature) = FormSignature::find(form, now)? else { return Ok(Identity::Anonymous) };
+        let Some(signature) = FormSignature::find(form, now)? else { return Ok((Identity::Anonymous, None)) };
         let policy = Policy::decode(signature.policy)?;
         let accounts = &self.gateway().accounts;
         signature.verify(auth::secret_of(accounts, signature.access_key).await?.expose())?;
@@ -104,11 +108,12 @@ impl Endpoint {
             token.insert(SECURITY_TOKEN, value);
         }
         let identity = auth::identify(accounts, Some(signature.access_key), &token, &Uri::default()).await?;
+        let signing = signature.signing();
         policy.check(bucket, &form.fields, now)?;
         if let Some((min, max)) = policy.file_len {
             form.file.set_bounds(min, max);
         }
-        Ok(identity)
+        Ok((identity, Some(signing)))
     }
 }
 
@@ -142,7 +147,10 @@ fn headers_of(form: &Form, request: &HeaderMap) -> S3Result<HeaderMap> {
         };
         let invalid = || s3_error!(InvalidArgument, "The value of the field {field} is invalid.");
         let name = HeaderName::try_from(name).map_err(|_| invalid())?;
-        headers.insert(name, HeaderValue::from_bytes(value.as_bytes()).map_err(|_| invalid())?);
+        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| invalid())?;
+        if headers.insert(name, value).is_some() {
+            return Err(s3_error!(InvalidArgument, "The field {field} says again what another field says."));
+        }
     }
     Ok(headers)
 }

@@ -11,6 +11,7 @@ use time::macros::format_description;
 use time::{Duration, OffsetDateTime, PrimitiveDateTime};
 
 use super::form::Form;
+use crate::s3::signing::{Carrier, SignatureVersion, Signing};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// How far a form's clock may be ahead.
@@ -83,6 +84,15 @@ impl<'a> FormSignature<'a> {
         }
         let tag = hex::decode(signature).map_err(|_| mismatch())?;
         Ok(Self { access_key, policy, tag, version: Version::Four { scope: [date, region, service] } })
+    }
+
+    /// How the form is signed.
+    pub fn signing(&self) -> Signing {
+        let version = match self.version {
+            Version::Two => SignatureVersion::Two,
+            Version::Four { .. } => SignatureVersion::Four,
+        };
+        Signing { carrier: Carrier::Form, version }
     }
 
     /// Whether the secret made it. Takes as long for a wrong signature as for a right one.
