@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use datamesh_db::{Tx, Value};
+use datamesh_db::Tx;
 
 use crate::{Accounts, AccountsError, Digest};
 

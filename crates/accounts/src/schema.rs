@@ -269,9 +269,7 @@ const BILLING_ON_POSTGRES: &str = billing!("BYTEA", "TEXT COLLATE \"C\"");
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use datamesh_db::{Db, DbError, Value};
+    use datamesh_db::{Db, Value};
     use datamesh_testkit::for_each_engine;
     use datamesh_types::AccountId;
 

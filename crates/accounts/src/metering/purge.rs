@@ -1,5 +1,6 @@
 //! Forgetting: events that are rolled up, hours that are in their month, and what else only grows.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use datamesh_db::Value;
