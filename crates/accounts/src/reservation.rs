@@ -6,6 +6,7 @@ use datamesh_db::{CommitHook, DbError, Tx, TxFuture, UsageChange};
 use datamesh_types::AccountId;
 use tracing::warn;
 
+use crate::hold;
 use crate::lease::Lease;
 use crate::owner::{Book, Owner};
 use crate::quota::{self, Amount, Held};
@@ -148,8 +149,7 @@ impl Accounts {
         Arc::new(Release { accounts: self.clone() })
     }
 
-    /// The same for deletions that nobody asks for at the moment: an error of `guard`, which is asked about the account in
-    /// their transaction, refuses them.
+    /// The same for deletions that an error of `guard`, which is asked about the account in their transaction, refuses.
     pub(crate) fn guarded_release_hook<G>(&self, guard: G) -> Arc<dyn CommitHook>
     where
         G: for<'t> Fn(&'t mut Tx, AccountId) -> TxFuture<'t, (), DbError> + Send + Sync + 'static,
@@ -191,6 +191,10 @@ impl CommitHook for Reservation {
             let shares = [of_account, of_bucket.map(|(_, share)| share)];
             let held = shares.map(|share| share.map_or_else(Held::default, Share::held));
             let event = self.of_account.accounts.storage_event();
+            // What adds no object may replace one, or a part of one.
+            if change.objects < 1 {
+                hold::refuse_replacing(tx, change.account, event.at_ms).await.map_err(refused)?;
+            }
             let settled = quota::settle(tx, change, held, event).await.map_err(refused)?;
             warning::record(tx, &settled.warnings, event.at_ms).await.map_err(refused)?;
             for (share, paid) in shares.into_iter().zip(settled.paid) {

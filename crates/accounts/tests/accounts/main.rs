@@ -24,6 +24,7 @@ mod erasures;
 mod identity;
 mod invoices;
 mod keys;
+mod legal_holds;
 mod limits;
 mod metering;
 mod migration_runs;
