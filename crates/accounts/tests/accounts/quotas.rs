@@ -77,6 +77,33 @@ async fn of_64_uploads_for_the_last_mebibyte_only_those_that_fit_get_in() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_room_of_what_is_replaced_is_there_once() {
+    for_each_engine(|db| async move {
+        let fixture = Fixture::new(db.clone());
+        let gateways = [fixture.gateway().await, fixture.gateway().await];
+        let account = user(&gateways[0], "unlimited").await.id;
+        limit_bytes(&gateways[0], account, 10).await;
+        set_limit(&gateways[0], &Owner::Account(account), Dimension::Objects, 1).await;
+        let full = gateways[0].reserve_in(account, BUCKET, 10, 1).await.unwrap();
+        store(&db, full, 10, 1).await.unwrap();
+        let refused = gateways[0].reserve_in(account, BUCKET, 10, 1).await.unwrap_err();
+        assert!(matches!(refused, AccountsError::QuotaExceeded { .. }), "{refused}");
+        // Both are to replace the object; before the second does, it is deleted and another one takes its place.
+        let first = gateways[0].reserve_in(account, BUCKET, 0, 0).await.unwrap();
+        let second = gateways[1].reserve_in(account, BUCKET, 0, 0).await.unwrap();
+        store(&db, first, -3, 0).await.unwrap();
+        let change = |bytes, objects| UsageChange { account, bucket: BUCKET, bytes, objects };
+        commit(&db, gateways[0].release_hook(), change(-7, -1)).await.unwrap();
+        let other = gateways[0].reserve_in(account, BUCKET, 9, 1).await.unwrap();
+        store(&db, other, 9, 1).await.unwrap();
+        let refused = store(&db, second, 7, 1).await.unwrap_err();
+        assert!(matches!(refused, DbError::Rejected { .. }), "{refused}");
+        assert_eq!(usage(&fixture, &gateways[0], account).await.0, 9);
+    })
+    .await;
+}
+
 /// Races for each owner on each engine. `DATAMESH_RACE_ROUNDS` asks for more.
 fn race_rounds() -> usize {
     std::env::var("DATAMESH_RACE_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap())
