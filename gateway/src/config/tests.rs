@@ -67,6 +67,16 @@ fn an_error_names_the_file_the_key_and_what_was_expected() {
         ("[mesh]", "[jobs]\norphan_age = \"1m\"\n[mesh]", "key `jobs.orphan_age`: expected at least 1h"),
         (
             "[mesh]",
+            "[jobs]\nsla_window_age = \"33d\"\n[mesh]",
+            "key `jobs.sla_window_age`: expected at least 32d more than jobs.invoice_grace",
+        ),
+        (
+            "[mesh]",
+            "[jobs]\ninvoice_grace = \"369d\"\nsla_window_age = \"401d\"\n[mesh]",
+            "key `jobs.usage_hour_age`: expected at least 32d more than jobs.invoice_grace",
+        ),
+        (
+            "[mesh]",
             "[jobs]\nprobe_interval = \"3m\"\n[mesh]",
             "key `jobs.probe_interval`: expected at most 2m",
         ),
