@@ -75,6 +75,12 @@ impl Share {
         self.state().paid = paid;
     }
 
+    /// Nobody knows what a commit took of it: all of it counts as paid. What was not comes free when its row ends.
+    pub(crate) fn forfeit(&self) {
+        let mut state = self.state();
+        state.paid = state.held;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -255,5 +261,33 @@ pub(crate) fn refused(error: AccountsError) -> DbError {
     match error {
         AccountsError::Db(error) => error,
         other => DbError::Rejected { source: Box::new(other) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datamesh_testkit::for_each_engine;
+
+    use super::*;
+    use crate::{AccountsConfig, Kek, Keyring};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_commit_of_unknown_outcome_may_have_taken_is_not_given_back() {
+        for_each_engine(|db| async move {
+            let folder = tempfile::tempdir().unwrap();
+            let kek = Kek::load_or_create(folder.path().join("kek")).unwrap();
+            let keyring = Keyring::open(db.clone(), kek).await.unwrap();
+            let accounts = Accounts::open(db.clone(), keyring, AccountsConfig::default()).await.unwrap();
+            let account = accounts.create_user("a@example.org", "A", "free").await.unwrap().id;
+            let book = Book::Stored(Owner::Account(account));
+            let share = Share::take(&accounts, &book, Amount::new(100, 1)).await.unwrap();
+            let lease = Arc::clone(&share.lease);
+            // What the gateway leased beyond that.
+            let _ = lease.take_free();
+            share.forfeit();
+            drop(share);
+            assert_eq!(lease.take_free(), None, "memory knows no more of the row than the database has");
+        })
+        .await;
     }
 }
