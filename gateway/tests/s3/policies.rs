@@ -1,6 +1,6 @@
 //! Policies on buckets and on keys, and temporary credentials, through HTTP.
 
-use datamesh_accounts::NewSession;
+use datamesh_accounts::{NewKey, NewSession};
 
 use crate::client::{Client, Reply};
 use crate::service::{SECRET, Service};
@@ -157,8 +157,8 @@ async fn a_key_with_a_policy_does_less_than_its_account_and_never_more() {
     client.put("/bucket/key", b"x").await.expect(200);
     let key = async |name: &str, policy: &str| {
         let explicit = Some((name.to_owned(), SECRET.to_owned()));
-        let policy = Some(policy.to_owned());
-        service.accounts.create_limited_key(service.account, explicit, policy).await.unwrap();
+        let new = NewKey { explicit, policy: Some(policy.to_owned()), expires_at_ms: None };
+        service.accounts.create_limited_key(service.account, new).await.unwrap();
         Client { access_key: name.into(), ..client.clone() }
     };
     let reader = key("AKIAREADER", READ_ONLY).await;
