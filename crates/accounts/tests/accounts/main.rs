@@ -34,6 +34,7 @@ mod own_login;
 mod payments;
 mod plan_migrations;
 mod quotas;
+mod reconciling;
 mod rotation;
 mod service_levels;
 mod usage;

@@ -1,7 +1,7 @@
 //! Quotas that cannot be raced (faults.md, F15).
 
 use super::*;
-use datamesh_accounts::{Drift, Reservation};
+use datamesh_accounts::{Counter, Drift, Reservation};
 use datamesh_db::{CommitHook, UsageChange};
 use datamesh_types::{AccountId, MIB};
 
@@ -351,8 +351,11 @@ async fn reconciling_reports_every_difference_and_mends_it() {
         let stored = StoredUsage { account, bucket: BUCKET, bytes: 1_000, objects: 1 };
         let truth = Arc::new(Counted(vec![stored]));
         let found = accounts.reconcile(truth.clone()).await.unwrap();
-        let drift =
-            |dimension, recorded| Drift { owner: Owner::Account(other), dimension, recorded, counted: 0 };
+        let owner = Owner::Account(other);
+        let drift = |dimension, recorded| {
+            let (owner, counter) = (owner.clone(), Counter::Used);
+            Drift { owner, dimension, counter, recorded, counted: 0 }
+        };
         let expected = [drift(Dimension::Bytes, 7), drift(Dimension::Objects, 1)];
         assert_eq!((found.owners_checked, found.drifts.as_slice()), (2, expected.as_slice()));
         assert_eq!(accounts.mend_usage(truth.clone()).await.unwrap(), found);
