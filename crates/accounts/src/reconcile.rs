@@ -110,8 +110,12 @@ async fn locked_books(tx: &mut Tx) -> Result<Vec<Vec<u8>>, AccountsError> {
         // There is one writer at a time.
         return books(tx).await;
     }
-    let mut owners: Vec<_> =
-        tx.query(LOCK, &[]).await?.iter().map(|row| Ok(row.blob(0)?.to_vec())).collect::<Result<_, AccountsError>>()?;
+    let mut owners: Vec<_> = tx
+        .query(LOCK, &[])
+        .await?
+        .iter()
+        .map(|row| Ok(row.blob(0)?.to_vec()))
+        .collect::<Result<_, AccountsError>>()?;
     owners.dedup();
     Ok(owners)
 }
@@ -133,7 +137,9 @@ async fn compare(
             [(Counter::Used, quota.used(), stored), (Counter::Reserved, quota.reserved(), reserved)]
         {
             let pairs = [(recorded.first, counted.first), (recorded.second, counted.second)];
-            for (dimension, (recorded, counted)) in [Dimension::Bytes, Dimension::Objects].into_iter().zip(pairs) {
+            for (dimension, (recorded, counted)) in
+                [Dimension::Bytes, Dimension::Objects].into_iter().zip(pairs)
+            {
                 if recorded != counted {
                     found.drifts.push(Drift { owner: owner.clone(), dimension, counter, recorded, counted });
                 }

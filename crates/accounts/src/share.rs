@@ -74,7 +74,8 @@ impl RequestShare {
 
 /// Takes all that a limiter would let pass at once; how many requests that were.
 fn drain(limiter: &Limiter) -> u32 {
-    let takes = |amount: &u32| NonZeroU32::new(*amount).is_some_and(|n| matches!(limiter.check_n(n), Ok(Ok(()))));
+    let takes =
+        |amount: &u32| NonZeroU32::new(*amount).is_some_and(|n| matches!(limiter.check_n(n), Ok(Ok(()))));
     (0..u32::BITS).rev().map(|bit| 1_u32 << bit).filter(takes).sum()
 }
 

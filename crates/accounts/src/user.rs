@@ -48,7 +48,11 @@ pub(crate) fn valid_email(email: &str) -> Result<&str, AccountsError> {
     // A quoted local part may have spaces; no mailbox that anybody uses has.
     let is_plain = email.len() <= EMAIL_LEN_MAX
         && !email.chars().any(|character| character.is_whitespace() || character.is_control());
-    if is_plain && email.parse::<lettre::Address>().is_ok() { Ok(email) } else { Err(AccountsError::InvalidEmail { email: email.to_owned() }) }
+    if is_plain && email.parse::<lettre::Address>().is_ok() {
+        Ok(email)
+    } else {
+        Err(AccountsError::InvalidEmail { email: email.to_owned() })
+    }
 }
 
 impl Accounts {
@@ -204,13 +208,26 @@ mod tests {
 
     #[test]
     fn only_what_a_letter_can_be_sent_to_is_an_address() {
-        for good in ["a@example.org", " first.last+tag@sub.example.org\n", "o'neil@example.org", "ü@bücher.example"] {
+        for good in
+            ["a@example.org", " first.last+tag@sub.example.org\n", "o'neil@example.org", "ü@bücher.example"]
+        {
             assert_eq!(valid_email(good).unwrap(), good.trim());
         }
         let long = format!("a@{}.org", "x.".repeat(130));
         for bad in [
-            "", "a", "@example.org", "a@", "a@@b", "a@b@example.org", "a,b@example.org", "<a>@example.org",
-            "a b@example.org", "a@exam ple.org", "a@example..org", ".a@example.org", "a\r\nbcc:b@example.org",
+            "",
+            "a",
+            "@example.org",
+            "a@",
+            "a@@b",
+            "a@b@example.org",
+            "a,b@example.org",
+            "<a>@example.org",
+            "a b@example.org",
+            "a@exam ple.org",
+            "a@example..org",
+            ".a@example.org",
+            "a\r\nbcc:b@example.org",
             &long,
         ] {
             assert!(matches!(valid_email(bad), Err(AccountsError::InvalidEmail { .. })), "{bad:?}");

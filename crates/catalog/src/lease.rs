@@ -1,7 +1,5 @@
 //! Leases: which process runs a background job.
 
-use datamesh_db::Value;
-
 use crate::{Catalog, CatalogError};
 
 /// A held lease.

@@ -8,7 +8,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use datamesh_accounts::{
-    Act, AppliedPrices, CreditNote, InvoiceRun, Month, Payment, PaymentIntent, PriceVersion, Refund, StoredInvoice,
+    Act, AppliedPrices, CreditNote, InvoiceRun, Month, Payment, PaymentIntent, PriceVersion, Refund,
+    StoredInvoice,
 };
 use datamesh_billing::PriceSheet;
 use serde::Deserialize;

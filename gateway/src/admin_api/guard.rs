@@ -279,7 +279,8 @@ mod tests {
     fn an_answer_that_is_too_long_is_remembered_as_done() {
         let whole = Bytes::from(vec![b'x'; ANSWER_LEN_MAX]);
         assert_eq!(remembered(StatusCode::CREATED, &whole), Answer { status: 201, body: whole.to_vec() });
-        let Answer { status, body } = remembered(StatusCode::OK, &Bytes::from(vec![b'x'; ANSWER_LEN_MAX + 1]));
+        let Answer { status, body } =
+            remembered(StatusCode::OK, &Bytes::from(vec![b'x'; ANSWER_LEN_MAX + 1]));
         let told: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(status, 200);
         assert!(told["message"].as_str().unwrap().contains("4194305 bytes"), "{told}");

@@ -142,10 +142,9 @@ impl JobsSection {
             ));
         }
         let month_kept = MONTH_KEPT.duration() + self.invoice_grace.duration();
-        for (name, age) in [
-            ("jobs.sla_window_age", self.sla_window_age),
-            ("jobs.usage_hour_age", self.usage_hour_age),
-        ] {
+        for (name, age) in
+            [("jobs.sla_window_age", self.sla_window_age), ("jobs.usage_hour_age", self.usage_hour_age)]
+        {
             if age.duration() < month_kept {
                 return Err(Invalid::new(
                     name,

@@ -85,7 +85,12 @@ fn verified(data_dir: &Path) -> [f64; 3] {
 fn the_job_that_verifies_shows_what_was_tampered_with_as_metrics() {
     let temporary = TempDir::new().unwrap();
     let data_dir = temporary.path().join("data");
-    let start = || Gateway::on_one_disk(&data_dir, "[jobs]\nverification_interval = \"100ms\"\nrollup_interval = \"100ms\"\n");
+    let start = || {
+        Gateway::on_one_disk(
+            &data_dir,
+            "[jobs]\nverification_interval = \"100ms\"\nrollup_interval = \"100ms\"\n",
+        )
+    };
     let gateway = start();
     admin_json(&data_dir, &["user", "create", "ann@example.org", "--plan", "free"]);
     assert_eq!(verified(&data_dir), [0.0, 0.0, 1.0]);

@@ -34,7 +34,10 @@ impl Accounts {
         let Some(used) = self.usage_within(account, report, &spans).await? else {
             return Err(BillingError::HoursGone { period: report.month.to_string() }.into());
         };
-        Ok((0..).zip(&used).flat_map(|(term, usages)| usages.iter().map(move |usage| row(term, usage))).collect())
+        Ok((0..)
+            .zip(&used)
+            .flat_map(|(term, usages)| usages.iter().map(move |usage| row(term, usage)))
+            .collect())
     }
 }
 
@@ -83,7 +86,11 @@ mod tests {
         assert_eq!(hours(billed.from_ms, billed.until_ms, 0), (billed.from_ms, billed.until_ms));
         assert_eq!(hours(early, late, 0), (early, late), "changes on the hour divide no hour");
         assert_eq!(hours(early + 1, late + 1, 0), (early + HOUR_MS, late));
-        assert_eq!(hours(early + 1, billed.until_ms, early + 1), (early, billed.until_ms), "nothing was before");
+        assert_eq!(
+            hours(early + 1, billed.until_ms, early + 1),
+            (early, billed.until_ms),
+            "nothing was before"
+        );
         let (from_ms, until_ms) = hours(early + 1, early + 2, 0);
         assert!(from_ms > until_ms, "what is shorter than an hour has none");
     }

@@ -113,7 +113,8 @@ impl Accounts {
             self.db().execute(ANSWERED, params.into()).await?;
         }
         if !is_asked {
-            let reason = "its payment was asked for otherwise, and the provider has not told what became of it";
+            let reason =
+                "its payment was asked for otherwise, and the provider has not told what became of it";
             return Err(AccountsError::InvoiceState { id: id.to_owned(), status, reason });
         }
         self.payment_intent(&intent.id).await

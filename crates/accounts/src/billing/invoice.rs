@@ -320,7 +320,8 @@ pub(crate) async fn terms_of(
         let Some(version) = price::in_force(tx, row.text(1)?, month).await? else { continue };
         // Another version of the same plan costs the same.
         if let Some(last) = terms.last_mut().filter(|last: &&mut Term| {
-            last.span.until_ms == from_ms && (&last.plan, last.price_version) == (&version.plan, version.version)
+            last.span.until_ms == from_ms
+                && (&last.plan, last.price_version) == (&version.plan, version.version)
         }) {
             last.span.until_ms = until_ms;
             continue;

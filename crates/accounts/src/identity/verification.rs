@@ -112,6 +112,13 @@ pub(super) async fn open_case(
     Ok(())
 }
 
+/// Who decides: only operators go back on a rejection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decider {
+    Operator,
+    Provider,
+}
+
 /// Opens a case like the account's last one, if that was rejected; an operator decides it. Whether it did.
 async fn reopen(tx: &mut Tx, account: AccountId, now_ms: u64) -> Result<bool, AccountsError> {
     const LAST: &str = "SELECT level, status FROM verification_case WHERE account = $1
@@ -157,15 +164,14 @@ impl Accounts {
         account: AccountId,
         is_approved: bool,
     ) -> Result<AccountStatus, IdentityError> {
-        self.decide(account, is_approved, is_approved).await
+        self.decide(account, is_approved, Decider::Operator).await
     }
 
-    /// `reopens` says whether a rejected case may be decided again.
     async fn decide(
         &self,
         account: AccountId,
         is_approved: bool,
-        reopens: bool,
+        by: Decider,
     ) -> Result<AccountStatus, IdentityError> {
         const DECIDE: &str = "UPDATE verification_case SET status = $2, decided_at_ms = $3
             WHERE account = $1 AND status = 'open' RETURNING level";
@@ -178,7 +184,11 @@ impl Accounts {
             Box::pin(async move {
                 let params = [account.into(), status.name().into(), now_ms.into()];
                 let mut row = tx.query_opt(DECIDE, &params).await?;
-                if row.is_none() && reopens && reopen(tx, account, now_ms).await? {
+                if row.is_none()
+                    && is_approved
+                    && by == Decider::Operator
+                    && reopen(tx, account, now_ms).await?
+                {
                     row = tx.query_opt(DECIDE, &params).await?;
                 }
                 let row = row.ok_or(IdentityError::NoCase)?;
@@ -206,7 +216,7 @@ impl Accounts {
                 Decision::Approved => true,
                 Decision::Rejected => false,
             };
-            match self.decide(case.account, is_approved, false).await {
+            match self.decide(case.account, is_approved, Decider::Provider).await {
                 // Another gateway, or an operator, was faster.
                 Ok(_) | Err(IdentityError::NoCase) => decided += 1,
                 Err(error) => return Err(error),

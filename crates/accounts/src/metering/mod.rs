@@ -26,7 +26,7 @@ pub use measures::{Measure, RequestClass, Traffic};
 pub(crate) use opening::Mark;
 pub use purge::{Purged, Retention};
 pub use report::{HourUsage, Usage, UsageReport};
-pub(crate) use span::HOUR_MS;
 pub use span::Grain;
+pub(crate) use span::HOUR_MS;
 pub(crate) use traffic::{Charge, TrafficLog};
 pub use verify::{UsageDrift, Verification};

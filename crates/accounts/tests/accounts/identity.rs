@@ -2,8 +2,8 @@
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use datamesh_accounts::{
-    AccountMail, AccountStatus, IdentityError, KeyStatus, LoginSession, MailText, NewKey, NewRegistration, Proof,
-    Secret, VerificationLevel, login_text,
+    AccountMail, AccountStatus, IdentityError, KeyStatus, LoginSession, MailText, NewKey, NewRegistration,
+    Proof, Secret, VerificationLevel, login_text,
 };
 
 use super::*;

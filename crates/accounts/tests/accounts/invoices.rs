@@ -157,9 +157,14 @@ async fn what_was_used_before_there_were_prices_costs_nothing() {
         books.end_month();
         let invoice = books.run().await;
         let half = i128::from(bytes) * i128::from(paid_ms / 2);
-        let storage: Vec<_> = amounts(&invoice).into_iter().filter(|(item, ..)| *item == Item::Storage).collect();
+        let storage: Vec<_> =
+            amounts(&invoice).into_iter().filter(|(item, ..)| *item == Item::Storage).collect();
         let [(_, on_enterprise, dear), (_, on_premium, cheap)] = storage[..] else { panic!("{storage:?}") };
-        assert_eq!((on_enterprise, on_premium), (half, half), "each is priced by the plan that it was stored on");
+        assert_eq!(
+            (on_enterprise, on_premium),
+            (half, half),
+            "each is priced by the plan that it was stored on"
+        );
         // 4 GB for half a day at 0.10 for the month; premium includes them.
         let expected = 400_000 * paid_ms / 2 / month_ms;
         assert!(dear.unsigned_abs().abs_diff(expected) <= 1, "{dear} is not {expected}");

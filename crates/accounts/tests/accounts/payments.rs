@@ -307,7 +307,10 @@ async fn what_is_owed_is_the_total_less_credits_and_payments_plus_refunds_at_all
                     Ok(_) => model.hear(&event),
                     // Of what nobody asked for, and nobody has paid.
                     Err(AccountsError::NoSuchIntent { id }) => {
-                        assert!(!model.payments.iter().any(|(known, _)| *known == id), "seed {seed}: {event:?}");
+                        assert!(
+                            !model.payments.iter().any(|(known, _)| *known == id),
+                            "seed {seed}: {event:?}"
+                        );
                         assert!(matches!(event, PaymentEvent::Failed { .. }), "seed {seed}: {event:?}");
                     }
                     Err(error) => panic!("seed {seed}: {error}"),

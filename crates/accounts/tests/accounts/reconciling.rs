@@ -25,8 +25,12 @@ async fn negative_counters_and_reservations_that_are_nobodys_are_told_and_mended
         ] {
             db.execute(sql, [].into()).await.unwrap();
         }
-        let drift = |dimension, counter, recorded, counted| {
-            Drift { owner: Owner::Account(account), dimension, counter, recorded, counted }
+        let drift = |dimension, counter, recorded, counted| Drift {
+            owner: Owner::Account(account),
+            dimension,
+            counter,
+            recorded,
+            counted,
         };
         let expected = [
             drift(Dimension::Bytes, Counter::Used, -3, 0),
@@ -93,7 +97,8 @@ async fn what_is_stored_while_usage_is_mended_is_counted() {
                 db.write::<_, DbError, _>(move |tx| {
                     let hook = Arc::clone(&hook);
                     Box::pin(async move {
-                        tx.execute("UPDATE counted SET bytes = bytes + 100, objects = objects + 1", &[]).await?;
+                        tx.execute("UPDATE counted SET bytes = bytes + 100, objects = objects + 1", &[])
+                            .await?;
                         hook.run(tx, &change).await
                     })
                 })

@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 
 use datamesh_accounts::{
-    AccountStatus, Act, Decision, Digest, IdentityError, Judgement, NewKey, VerificationCase, VerificationLevel,
-    VerificationProvider,
+    AccountStatus, Act, Decision, Digest, IdentityError, Judgement, NewKey, VerificationCase,
+    VerificationLevel, VerificationProvider,
 };
 
 use super::identity::{register, registration, session};
@@ -49,7 +49,8 @@ async fn a_plan_that_needs_more_waits_for_a_decision() {
         let act = Act::new("operator", "approve", &user.id.to_string(), "passport came", Digest::NONE, false);
         let approved = accounts.acting(Arc::new(act)).decide_case(user.id, true).await.unwrap();
         assert_eq!(approved, AccountStatus::Active);
-        let cases = fixture.rows("SELECT status, level FROM verification_case ORDER BY opened_at_ms, status").await;
+        let cases =
+            fixture.rows("SELECT status, level FROM verification_case ORDER BY opened_at_ms, status").await;
         let statuses: Vec<_> = cases.iter().map(|row| row.text(0).unwrap()).collect();
         assert_eq!(statuses, ["approved", "rejected", "approved"]);
         assert_eq!(cases[1].int(1).unwrap(), cases[2].int(1).unwrap(), "as far as it was asked for");
