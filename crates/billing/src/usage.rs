@@ -87,7 +87,7 @@ mod tests {
         let span = Span { from_ms: 0, until_ms: 1_000 };
         let rows = [row(1, 1 << 90), row(2, 5)];
         let root = usage_root("account", span, &rows);
-        assert_eq!(root, "88fe4f59b5e853f14eadbc098f6d48d302eba1ec9eb0f24d79567abbe291f46b");
+        assert_eq!(root, "753f08e7db5d82eb2f0bd39beb4198bdee509eaeb843e0ee87500f81490243ec");
         let [first, second] = rows.clone();
         assert_eq!(usage_root("account", span, &[second, first]), root);
         let others = [
