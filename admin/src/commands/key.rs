@@ -26,6 +26,9 @@ pub enum Verb {
         /// A file with the policy that narrows the key down, JSON. Without one the key may do what its account may.
         #[arg(long)]
         policy: Option<PathBuf>,
+        /// How long the key works, such as 90d. Without it the key works until it is revoked.
+        #[arg(long)]
+        expires_in: Option<TimeSpan>,
     },
     /// Replaces the policy that narrows a key down, or removes it. Takes effect within 5 s.
     Policy {
@@ -61,10 +64,11 @@ pub enum Verb {
 /// Runs one verb.
 pub async fn run(verb: &Verb, client: &Client, output: Output) -> Result<(), Failure> {
     match verb {
-        Verb::Create { user, access_key_id, secret_access_key, policy } => {
+        Verb::Create { user, access_key_id, secret_access_key, policy, expires_in } => {
             let policy = policy.as_deref().map(read_policy).transpose()?;
             let body = json!({
                 "access_key_id": access_key_id, "secret_access_key": secret_access_key, "policy": policy,
+                "expires_at": expires_in,
             });
             output.json(&client.post(&["users", user, "keys"], &body).await?);
         }

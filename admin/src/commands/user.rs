@@ -86,7 +86,7 @@ pub struct Limits {
 enum Scope {
     /// Writing; deleting too, under a legal hold.
     Write,
-    /// Reading.
+    /// Reading; writing and deleting too, under a legal hold.
     Read,
     /// Everything.
     All,

@@ -15,6 +15,8 @@ use crate::{Accounts, AccountsError, Secret};
 const KNOWN_FOR: Duration = Duration::from_secs(4);
 /// How long a gateway remembers that there is no such key. A key made on another gateway works after this.
 const MISSING_FOR: Duration = Duration::from_secs(1);
+/// No key lives beyond the years that RFC 3339 can write.
+const EXPIRY_MAX_MS: u64 = 253_402_300_799_999;
 const KNOWN_MAX: usize = 16_384;
 /// Ids that don't exist come from anybody, so they have a small cache of their own.
 const MISSING_MAX: usize = 1_024;
@@ -28,6 +30,19 @@ pub struct AccessKey {
     pub secret_access_key: Secret,
     /// Whose key it is.
     pub account: AccountId,
+    /// When it ends by itself, milliseconds since 1970.
+    pub expires_at_ms: Option<u64>,
+}
+
+/// A key to be made.
+#[derive(Debug, Clone, Default)]
+pub struct NewKey {
+    /// An id and a secret to import; random ones otherwise.
+    pub explicit: Option<(String, String)>,
+    /// The text of a policy that narrows it down.
+    pub policy: Option<String>,
+    /// When it ends by itself, milliseconds since 1970.
+    pub expires_at_ms: Option<u64>,
 }
 
 /// Whether a key may be used.
@@ -37,7 +52,7 @@ pub enum KeyStatus {
     Active,
     /// It may for a while yet: another one has taken its place.
     Rotating,
-    /// Never again. Its id stays taken.
+    /// Never again: it was revoked, or its time is over. Its id stays taken.
     Revoked,
 }
 
@@ -154,20 +169,25 @@ impl Accounts {
         account: AccountId,
         explicit: Option<(String, String)>,
     ) -> Result<AccessKey, AccountsError> {
-        self.create_limited_key(account, explicit, None).await
+        self.create_limited_key(account, NewKey { explicit, ..NewKey::default() }).await
     }
 
-    /// Makes a key that a policy narrows down from the start.
+    /// Makes a key that a policy and a time narrow down from the start.
     ///
     /// # Errors
-    /// As [`Accounts::create_key`]; [`AccountsError::InvalidPolicy`].
+    /// As [`Accounts::create_key`]; [`AccountsError::InvalidPolicy`]; [`AccountsError::InvalidPeriod`] for a key that would be
+    /// over already.
     pub async fn create_limited_key(
         &self,
         account: AccountId,
-        explicit: Option<(String, String)>,
-        policy: Option<String>,
+        NewKey { explicit, policy, expires_at_ms }: NewKey,
     ) -> Result<AccessKey, AccountsError> {
         check_policy(policy.as_deref())?;
+        let now_ms = self.now_ms();
+        if expires_at_ms.is_some_and(|expires_at_ms| !(now_ms + 1..=EXPIRY_MAX_MS).contains(&expires_at_ms)) {
+            let reason = "expires_at: expected a time to come, before the year 10000".to_owned();
+            return Err(AccountsError::InvalidPeriod { reason });
+        }
         let (access_key_id, secret) = match explicit {
             Some(pair) => pair,
             None => (format!("AKIA{}", random_text::<16>(BASE32)?), random_text::<40>(BASE62)?),
@@ -179,65 +199,31 @@ impl Accounts {
             return Err(AccountsError::InvalidSecret);
         }
         let sealed = self.keyring().kek().seal(&secret_name(&access_key_id), secret.as_bytes())?;
-        let key = AccessKey { access_key_id, secret_access_key: Secret::new(secret), account };
-        let (id, now_ms) = (key.access_key_id.clone(), self.now_ms());
+        let key = AccessKey { access_key_id, secret_access_key: Secret::new(secret), account, expires_at_ms };
+        let row = KeyRow { id: key.access_key_id.clone(), account, sealed, policy, expires_at_ms, now_ms };
         self.write(move |tx| {
-            let (id, sealed, policy) = (id.clone(), sealed.clone(), policy.clone());
-            Box::pin(insert(tx, account, id, sealed, policy, now_ms))
+            let row = row.clone();
+            Box::pin(async move { insert(tx, row).await })
         })
         .await?;
         self.credentials().forget(&key.access_key_id);
         Ok(key)
     }
 
-    /// Replaces a key by a new one of the same account with the same policy; the old one works for `overlap` more. Doing
-    /// so with a key that was replaced before is refused, so that no key lives on and on.
-    ///
-    /// # Errors
-    /// [`AccountsError::NoSuchAccessKey`].
-    pub async fn rotate_key(
-        &self,
-        access_key_id: &str,
-        overlap: Duration,
-    ) -> Result<AccessKey, AccountsError> {
-        let new_id = format!("AKIA{}", random_text::<16>(BASE32)?);
-        let secret = Secret::new(random_text::<40>(BASE62)?);
-        let sealed = self.keyring().kek().seal(&secret_name(&new_id), secret.expose().as_bytes())?;
-        let now_ms = self.now_ms();
-        let replacement = Arc::new(Replacement {
-            old_id: access_key_id.to_owned(),
-            new_id,
-            sealed,
-            now_ms,
-            old_ends_at_ms: now_ms.saturating_add(overlap.as_millis() as u64),
-        });
-        let shared = Arc::clone(&replacement);
-        let account = self
-            .write(move |tx| {
-                let shared = Arc::clone(&shared);
-                Box::pin(async move { replace(tx, &shared).await })
-            })
-            .await;
-        // Also after an error: the outcome may be unknown.
-        self.credentials().forget(access_key_id);
-        self.credentials().forget(&replacement.new_id);
-        let access_key_id = replacement.new_id.clone();
-        Ok(AccessKey { access_key_id, secret_access_key: secret, account: account? })
-    }
-
     /// The keys of an account, in the order of their ids, the revoked ones too.
     pub async fn list_keys(&self, account: AccountId) -> Result<Vec<AccessKeyInfo>, AccountsError> {
         const LIST: &str =
-            "SELECT id, created_at_ms, revoked_at_ms, policy, expires_at_ms FROM access_key WHERE account = $1
-            ORDER BY id";
+            "SELECT id, created_at_ms, revoked_at_ms, policy, expires_at_ms, replaced FROM access_key
+            WHERE account = $1 ORDER BY id";
         let rows = self.db().rows(LIST, [account.into()].into()).await?;
         let now_ms = self.now_ms();
         let info = |row: &datamesh_db::Row| {
             let expires_at_ms = row.opt_int(4)?.map(i64::cast_unsigned);
-            let status = match (row.opt_int(2)?, expires_at_ms) {
-                (None, None) => KeyStatus::Active,
-                (None, Some(expires_at_ms)) if expires_at_ms > now_ms => KeyStatus::Rotating,
-                _ => KeyStatus::Revoked,
+            let is_over = expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms);
+            let status = match (row.opt_int(2)?.is_some() || is_over, row.bool(5)?) {
+                (true, _) => KeyStatus::Revoked,
+                (false, true) => KeyStatus::Rotating,
+                (false, false) => KeyStatus::Active,
             };
             Ok(AccessKeyInfo {
                 access_key_id: row.text(0)?.to_owned(),
@@ -291,28 +277,36 @@ impl Accounts {
     }
 }
 
-async fn insert(
-    tx: &mut Tx,
-    account: AccountId,
-    id: String,
-    sealed: Vec<u8>,
-    policy: Option<String>,
-    now_ms: u64,
-) -> Result<(), AccountsError> {
+/// A key's row.
+#[derive(Clone)]
+pub(crate) struct KeyRow {
+    pub(crate) id: String,
+    pub(crate) account: AccountId,
+    pub(crate) sealed: Vec<u8>,
+    pub(crate) policy: Option<String>,
+    pub(crate) expires_at_ms: Option<u64>,
+    pub(crate) now_ms: u64,
+}
+
+/// Makes a key.
+///
+/// # Errors
+/// [`AccountsError::NoSuchAccount`], [`AccountsError::AccessKeyExists`].
+pub(crate) async fn insert(tx: &mut Tx, row: KeyRow) -> Result<(), AccountsError> {
+    const INSERT: &str = "INSERT INTO access_key (id, account, sealed, created_at_ms, policy, expires_at_ms)
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+    let KeyRow { id, account, sealed, policy, expires_at_ms, now_ms } = row;
     let exists =
         tx.query_opt("SELECT 1 FROM account WHERE id = $1 AND status <> 'erased'", &[account.into()]).await?;
     if exists.is_none() {
         return Err(AccountsError::NoSuchAccount { account });
     }
-    let params = [Value::from(&id), account.into(), sealed.into(), now_ms.into(), policy.into()];
-    let inserted = tx
-        .execute(
-            "INSERT INTO access_key (id, account, sealed, created_at_ms, policy) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT DO NOTHING",
-            &params,
-        )
-        .await?;
-    if inserted == 0 { Err(AccountsError::AccessKeyExists { access_key_id: id }) } else { Ok(()) }
+    let params =
+        [Value::from(&id), account.into(), sealed.into(), now_ms.into(), policy.into(), expires_at_ms.into()];
+    match tx.execute(INSERT, &params).await? {
+        0 => Err(AccountsError::AccessKeyExists { access_key_id: id }),
+        _ => Ok(()),
+    }
 }
 
 /// Runs a statement that changes the key `id`.
@@ -326,25 +320,6 @@ async fn change_one(
         0 => Err(AccountsError::NoSuchAccessKey { access_key_id: id }),
         _ => Ok(()),
     }
-}
-
-/// A key that takes another's place.
-struct Replacement {
-    old_id: String,
-    new_id: String,
-    sealed: Vec<u8>,
-    now_ms: u64,
-    old_ends_at_ms: u64,
-}
-
-async fn replace(tx: &mut Tx, new: &Replacement) -> Result<AccountId, AccountsError> {
-    const END: &str = "UPDATE access_key SET expires_at_ms = $2
-        WHERE id = $1 AND revoked_at_ms IS NULL AND expires_at_ms IS NULL RETURNING account, policy";
-    let old = tx.query_opt(END, &[(&new.old_id).into(), new.old_ends_at_ms.into()]).await?;
-    let old = old.ok_or_else(|| AccountsError::NoSuchAccessKey { access_key_id: new.old_id.clone() })?;
-    let (account, policy) = (AccountId(old.bytes(0)?), old.opt_text(1)?.map(str::to_owned));
-    insert(tx, account, new.new_id.clone(), new.sealed.clone(), policy, new.now_ms).await?;
-    Ok(account)
 }
 
 fn check_policy(policy: Option<&str>) -> Result<(), AccountsError> {
@@ -364,7 +339,7 @@ fn is_access_key_id(id: &str) -> bool {
 
 pub(crate) const BASE32: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 /// Without the `+` and `/` of base64: such a secret needs no quoting anywhere. 40 characters are 238 bits.
-const BASE62: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+pub(crate) const BASE62: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 pub(crate) fn random_text<const LEN: usize>(alphabet: &[u8]) -> Result<String, AccountsError> {
     // Bytes past the last whole multiple of the alphabet's length would favour its first characters.

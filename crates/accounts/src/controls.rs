@@ -5,16 +5,15 @@
 //! others give theirs up at their next renewal, a third of the lease's life later; until then the sum may be exceeded.
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use datamesh_db::Tx;
+use governor::RateLimiter;
 use governor::clock::Clock as _;
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
 use tokio::sync::Semaphore;
 
 use crate::conduct;
@@ -23,6 +22,7 @@ use crate::meter::Meter;
 use crate::owner::{Month, Owner};
 use crate::pacer::Pacer;
 use crate::quota;
+use crate::share::{OperationShare, RequestShare};
 use crate::subscription::limits_of;
 use crate::warning::Warning;
 use crate::{Accounts, AccountsError, Clock, Dimension, Direction, Limit, LimitSet, Reputation};
@@ -74,8 +74,8 @@ struct State {
     /// How many gateways share the rates, and when this one last said that it is one of them.
     gateways: u64,
     leased_at: Option<Duration>,
-    requests: Option<(Limit, u64, Arc<Limiter>)>,
-    operations: Option<(Limit, u64, Arc<Semaphore>)>,
+    requests: Option<RequestShare>,
+    operations: Option<OperationShare>,
     /// What requests get of it, made anew by each loading.
     view: Option<Arc<View>>,
 }
@@ -208,26 +208,18 @@ impl Controls {
 }
 
 impl State {
-    /// Makes what limits requests and operations anew, if the limit or the share has changed.
+    /// Gives the shares of requests and operations the sizes that they must have.
     fn apply(&mut self, clock: &LimiterClock) {
         let gateways = self.gateways;
-        let requests = self.limits.get(Dimension::Requests);
-        if self.requests.as_ref().map(|(limit, of, _)| (*limit, *of))
-            != requests.map(|limit| (limit, gateways))
-        {
-            self.requests = requests.map(|limit| {
-                let limiter = RateLimiter::direct_with_clock(request_quota(limit, gateways), clock.clone());
-                (limit, gateways, Arc::new(limiter))
-            });
+        match (self.limits.get(Dimension::Requests), &mut self.requests) {
+            (None, requests) => *requests = None,
+            (Some(limit), Some(share)) => share.resize(limit, gateways, clock),
+            (Some(limit), requests) => *requests = Some(RequestShare::new(limit, gateways, clock)),
         }
-        let operations = self.limits.get(Dimension::Operations);
-        if self.operations.as_ref().map(|(limit, of, _)| (*limit, *of))
-            != operations.map(|limit| (limit, gateways))
-        {
-            self.operations = operations.map(|limit| {
-                let share = (limit.maximum / gateways).clamp(1, Semaphore::MAX_PERMITS as u64);
-                (limit, gateways, Arc::new(Semaphore::new(share as usize)))
-            });
+        match (self.limits.get(Dimension::Operations), &mut self.operations) {
+            (None, operations) => *operations = None,
+            (Some(limit), Some(share)) => share.resize(limit, gateways),
+            (Some(limit), operations) => *operations = Some(OperationShare::new(limit, gateways)),
         }
     }
 
@@ -237,21 +229,11 @@ impl State {
             holds: Arc::clone(&self.holds),
             reputation: self.reputation,
             warnings: Arc::clone(&self.warnings),
-            requests: self.requests.as_ref().map(|(limit, _, limiter)| (*limit, Arc::clone(limiter))),
-            operations: self.operations.as_ref().map(|(limit, _, permits)| (*limit, Arc::clone(permits))),
+            requests: self.requests.as_ref().map(|share| (share.limit, Arc::clone(&share.limiter))),
+            operations: self.operations.as_ref().map(|share| (share.limit, Arc::clone(&share.permits))),
             gateways: self.gateways,
         }
     }
-}
-
-/// A gateway's share of a rate of requests, and of its burst.
-fn request_quota(limit: Limit, gateways: u64) -> Quota {
-    let burst =
-        (limit.burst.map_or(limit.maximum, u64::from) / gateways).clamp(1, u64::from(u32::MAX)) as u32;
-    let nanos = 1_000_000_000u64.saturating_mul(gateways) / limit.maximum.max(1);
-    let quota = Quota::with_period(Duration::from_nanos(nanos.max(1)));
-    let quota = quota.unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN));
-    quota.allow_burst(NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN))
 }
 
 /// All controls of one gateway.

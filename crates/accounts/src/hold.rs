@@ -31,7 +31,7 @@ pub enum HoldKind {
 pub enum HoldScope {
     /// Writing. Deleting stays allowed, but under a legal hold.
     Write,
-    /// Reading.
+    /// Reading. Under a legal hold writing and deleting too: either may destroy what is to be kept.
     Read,
     /// Everything.
     All,
@@ -118,8 +118,10 @@ impl Hold {
     pub fn forbids(&self, effect: Effect) -> bool {
         match (self.scope, effect) {
             (HoldScope::All, _) | (HoldScope::Write, Effect::Write) | (HoldScope::Read, Effect::Read) => true,
-            (HoldScope::Write, Effect::Delete) => self.kind == HoldKind::Legal,
-            (HoldScope::Write, Effect::Read) | (HoldScope::Read, Effect::Write | Effect::Delete) => false,
+            (HoldScope::Write, Effect::Delete) | (HoldScope::Read, Effect::Write | Effect::Delete) => {
+                self.kind == HoldKind::Legal
+            }
+            (HoldScope::Write, Effect::Read) => false,
         }
     }
 }
@@ -169,6 +171,20 @@ pub(crate) async fn place(tx: &mut Tx, hold: &Hold) -> Result<bool, AccountsErro
     Ok(tx.execute(PLACE, &params).await? == 1)
 }
 
+/// Refuses what would replace something that is stored, under a legal hold. One that is placed at the same moment may come
+/// before or after it.
+pub(crate) async fn refuse_replacing(
+    tx: &mut Tx,
+    account: AccountId,
+    now_ms: u64,
+) -> Result<(), AccountsError> {
+    let holds = unlifted(tx, account).await?;
+    match holds.into_iter().find(|hold| hold.kind == HoldKind::Legal && hold.is_active(now_ms)) {
+        None => Ok(()),
+        Some(Hold { kind, scope, .. }) => Err(AccountsError::Held { kind, scope }),
+    }
+}
+
 /// The legal hold that an account is under. Nobody places one, until the transaction ends.
 pub(crate) async fn legal(
     tx: &mut Tx,
@@ -181,9 +197,9 @@ pub(crate) async fn legal(
 }
 
 impl Accounts {
-    /// A hook for commits that delete what is stored because its time is over, which nobody asks for at the moment. It
-    /// records the change, and refuses it with [`AccountsError::Held`] under a legal hold.
-    pub fn expiry_hook(&self) -> Arc<dyn CommitHook> {
+    /// A hook for commits that delete what is stored. It records the change, and refuses it with [`AccountsError::Held`]
+    /// under a legal hold, also one that this gateway has not heard of yet.
+    pub fn deletion_hook(&self) -> Arc<dyn CommitHook> {
         let accounts = self.clone();
         self.guarded_release_hook(move |tx, account| {
             let now_ms = accounts.now_ms();

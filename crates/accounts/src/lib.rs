@@ -25,6 +25,7 @@ mod hold;
 mod idempotency;
 mod identity;
 mod kek;
+mod key_replacement;
 mod keyring;
 mod lease;
 mod limit;
@@ -45,12 +46,13 @@ mod schema;
 mod secret;
 mod service_level;
 mod session;
+mod share;
 mod subscription;
 mod usage;
 mod user;
 mod warning;
 
-pub use access_key::{AccessKey, AccessKeyInfo, Credential, KeyStatus};
+pub use access_key::{AccessKey, AccessKeyInfo, Credential, KeyStatus, NewKey};
 pub use accounts::{Accounts, AccountsConfig};
 pub use admission::{Admission, Direction};
 pub use audit::{
@@ -89,7 +91,7 @@ pub use plan_migration::{
     PlanMigrationError,
 };
 pub use privacy::{Dossier, DossierPart, Erasure, ErasureError, ErasureStatus};
-pub use reconcile::{Drift, Reconciliation};
+pub use reconcile::{Counter, Drift, Reconciliation};
 pub use reservation::Reservation;
 pub use rotation::KekKey;
 pub use secret::Secret;

@@ -106,8 +106,11 @@ impl Meter {
                 .await;
             match recorded {
                 Ok(paid) => drop(batch.share.inspect(|share| share.paid(paid))),
-                // Recording it again could count it twice.
-                Err(AccountsError::Db(error @ DbError::OutcomeUnknown { .. })) => return Err(error.into()),
+                // Recording it again could count it twice, and what it held may be paid.
+                Err(AccountsError::Db(error @ DbError::OutcomeUnknown { .. })) => {
+                    drop(batch.share.inspect(Share::forfeit));
+                    return Err(error.into());
+                }
                 Err(error) => {
                     recording.push(batch);
                     return Err(error);

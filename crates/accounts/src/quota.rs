@@ -137,6 +137,10 @@ impl Quota {
         Amount { first: self.0[0].used, second: self.0[1].used }
     }
 
+    pub(crate) const fn reserved(&self) -> Amount {
+        Amount { first: self.0[0].reserved, second: self.0[1].reserved }
+    }
+
     /// The error for `requested`, which does not fit.
     pub(crate) fn exceeded(&self, owner: &Owner, requested: Amount) -> AccountsError {
         let [first, second] = &self.0;

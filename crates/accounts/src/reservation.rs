@@ -6,6 +6,7 @@ use datamesh_db::{CommitHook, DbError, Tx, TxFuture, UsageChange};
 use datamesh_types::AccountId;
 use tracing::warn;
 
+use crate::hold;
 use crate::lease::Lease;
 use crate::owner::{Book, Owner};
 use crate::quota::{self, Amount, Held};
@@ -72,6 +73,12 @@ impl Share {
 
     pub(crate) fn paid(&self, paid: Amount) {
         self.state().paid = paid;
+    }
+
+    /// Nobody knows what a commit took of it: all of it counts as paid. What was not comes free when its row ends.
+    pub(crate) fn forfeit(&self) {
+        let mut state = self.state();
+        state.paid = state.held;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -148,8 +155,7 @@ impl Accounts {
         Arc::new(Release { accounts: self.clone() })
     }
 
-    /// The same for deletions that nobody asks for at the moment: an error of `guard`, which is asked about the account in
-    /// their transaction, refuses them.
+    /// The same for deletions that an error of `guard`, which is asked about the account in their transaction, refuses.
     pub(crate) fn guarded_release_hook<G>(&self, guard: G) -> Arc<dyn CommitHook>
     where
         G: for<'t> Fn(&'t mut Tx, AccountId) -> TxFuture<'t, (), DbError> + Send + Sync + 'static,
@@ -191,6 +197,10 @@ impl CommitHook for Reservation {
             let shares = [of_account, of_bucket.map(|(_, share)| share)];
             let held = shares.map(|share| share.map_or_else(Held::default, Share::held));
             let event = self.of_account.accounts.storage_event();
+            // What adds no object may replace one, or a part of one.
+            if change.objects < 1 {
+                hold::refuse_replacing(tx, change.account, event.at_ms).await.map_err(refused)?;
+            }
             let settled = quota::settle(tx, change, held, event).await.map_err(refused)?;
             warning::record(tx, &settled.warnings, event.at_ms).await.map_err(refused)?;
             for (share, paid) in shares.into_iter().zip(settled.paid) {
@@ -251,5 +261,33 @@ pub(crate) fn refused(error: AccountsError) -> DbError {
     match error {
         AccountsError::Db(error) => error,
         other => DbError::Rejected { source: Box::new(other) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datamesh_testkit::for_each_engine;
+
+    use super::*;
+    use crate::{AccountsConfig, Kek, Keyring};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_commit_of_unknown_outcome_may_have_taken_is_not_given_back() {
+        for_each_engine(|db| async move {
+            let folder = tempfile::tempdir().unwrap();
+            let kek = Kek::load_or_create(folder.path().join("kek")).unwrap();
+            let keyring = Keyring::open(db.clone(), kek).await.unwrap();
+            let accounts = Accounts::open(db.clone(), keyring, AccountsConfig::default()).await.unwrap();
+            let account = accounts.create_user("a@example.org", "A", "free").await.unwrap().id;
+            let book = Book::Stored(Owner::Account(account));
+            let share = Share::take(&accounts, &book, Amount::new(100, 1)).await.unwrap();
+            let lease = Arc::clone(&share.lease);
+            // What the gateway leased beyond that.
+            let _ = lease.take_free();
+            share.forfeit();
+            drop(share);
+            assert_eq!(lease.take_free(), None, "memory knows no more of the row than the database has");
+        })
+        .await;
     }
 }

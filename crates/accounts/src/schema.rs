@@ -62,7 +62,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 7, sqlite: BILLING_ON_SQLITE, postgres: BILLING_ON_POSTGRES },
     Migration { version: 8, sqlite: privacy::ON_SQLITE, postgres: privacy::ON_POSTGRES },
     Migration { version: 9, sqlite: plan_migration::ON_SQLITE, postgres: plan_migration::ON_POSTGRES },
+    Migration { version: 10, sqlite: KEY_EXPIRY, postgres: KEY_EXPIRY },
 ];
+
+/// Until now a key that ended by itself was one that another had taken the place of.
+const KEY_EXPIRY: &str = "ALTER TABLE access_key ADD COLUMN replaced BIGINT NOT NULL DEFAULT 0;
+    UPDATE access_key SET replaced = 1 WHERE expires_at_ms IS NOT NULL;";
 
 /// Accounts from before there were versions are on the first one, which ships; limits that an operator had set become
 /// the account's own.

@@ -10,6 +10,8 @@ use crate::{AccountStatus, Accounts, AccountsError, Keyring, subscription};
 
 /// How long a gateway believes what an account is called.
 const NAMED_FOR: Duration = Duration::from_mins(1);
+/// The longest address that SMTP carries (RFC 5321, 4.5.3.1.3, less its brackets), in bytes.
+const EMAIL_LEN_MAX: usize = 254;
 
 /// An account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,17 +39,20 @@ pub(crate) struct NewUser {
     pub email_sealed: Vec<u8>,
 }
 
-/// The address without what surrounds it, if it looks like one.
+/// The address without what surrounds it, if a letter can be sent to it.
 ///
 /// # Errors
 /// [`AccountsError::InvalidEmail`].
-pub(crate) fn plausible_email(email: &str) -> Result<&str, AccountsError> {
+pub(crate) fn valid_email(email: &str) -> Result<&str, AccountsError> {
     let email = email.trim();
-    let parts = email.rsplit_once('@');
-    let plausible = parts.is_some_and(|(local, host)| !local.is_empty() && !host.is_empty())
-        && email.len() <= 254
+    // A quoted local part may have spaces; no mailbox that anybody uses has.
+    let is_plain = email.len() <= EMAIL_LEN_MAX
         && !email.chars().any(|character| character.is_whitespace() || character.is_control());
-    if plausible { Ok(email) } else { Err(AccountsError::InvalidEmail { email: email.to_owned() }) }
+    if is_plain && email.parse::<lettre::Address>().is_ok() {
+        Ok(email)
+    } else {
+        Err(AccountsError::InvalidEmail { email: email.to_owned() })
+    }
 }
 
 impl Accounts {
@@ -57,7 +62,7 @@ impl Accounts {
     /// [`AccountsError::UnknownPlan`];
     /// [`AccountsError::EmailTaken`]: addresses are unique whatever their case.
     pub async fn create_user(&self, email: &str, name: &str, plan: &str) -> Result<User, AccountsError> {
-        let new = Arc::new(self.new_user(plausible_email(email)?, name, plan).await?);
+        let new = Arc::new(self.new_user(valid_email(email)?, name, plan).await?);
         let user = new.user.clone();
         if let Some(act) = self.act() {
             act.set_target(format!("user:{}", user.id));
@@ -195,4 +200,37 @@ pub(crate) async fn insert(tx: &mut Tx, new: &NewUser) -> Result<(), AccountsErr
     }
     subscription::begin(tx, user.id, &user.plan, user.created_at_ms).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_letter_can_be_sent_to_is_an_address() {
+        for good in
+            ["a@example.org", " first.last+tag@sub.example.org\n", "o'neil@example.org", "ü@bücher.example"]
+        {
+            assert_eq!(valid_email(good).unwrap(), good.trim());
+        }
+        let long = format!("a@{}.org", "x.".repeat(130));
+        for bad in [
+            "",
+            "a",
+            "@example.org",
+            "a@",
+            "a@@b",
+            "a@b@example.org",
+            "a,b@example.org",
+            "<a>@example.org",
+            "a b@example.org",
+            "a@exam ple.org",
+            "a@example..org",
+            ".a@example.org",
+            "a\r\nbcc:b@example.org",
+            &long,
+        ] {
+            assert!(matches!(valid_email(bad), Err(AccountsError::InvalidEmail { .. })), "{bad:?}");
+        }
+    }
 }

@@ -23,6 +23,12 @@ pub enum BillingError {
         /// The line's item.
         item: &'static str,
     },
+    /// A month was divided between plans, and how much of it was used in which part is not known any more.
+    #[error("the hours of {period}, in which its plans changed, are not kept any more")]
+    HoursGone {
+        /// The month.
+        period: String,
+    },
     /// Not an export of an invoice.
     #[error("not an export of an invoice: {reason}")]
     InvalidExport {

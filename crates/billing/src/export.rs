@@ -15,7 +15,7 @@ pub struct Export {
     pub invoice: Invoice,
     /// The plans of its month, with their prices.
     pub terms: Vec<Term>,
-    /// What was used.
+    /// What was used in each of them.
     pub usage: Vec<UsageRow>,
 }
 
@@ -86,6 +86,7 @@ mod tests {
         let prices = sheet.unwrap().0["premium"].clone();
         let terms = vec![Term { plan: "premium".to_owned(), price_version: 1, span: month, prices }];
         let usage = vec![UsageRow {
+            term: 0,
             bucket: 1,
             access_key: "KEY".to_owned(),
             byte_milliseconds: 1 << 100,
@@ -129,9 +130,9 @@ mod tests {
     #[test]
     fn what_is_no_export_is_refused_with_the_reason() {
         let mut future = export();
-        future.invoice.format = 2;
+        future.invoice.format = Invoice::FORMAT + 1;
         let future = serde_json::to_string(&future).unwrap();
-        for (text, reason) in [("{}", "missing field"), ("no", "expected"), (future.as_str(), "format 2")] {
+        for (text, reason) in [("{}", "missing field"), ("no", "expected"), (future.as_str(), "format 3")] {
             let refused = Export::parse(text.as_bytes()).unwrap_err().to_string();
             assert!(refused.contains(reason), "{text}: {refused}");
         }

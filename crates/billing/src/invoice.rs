@@ -73,7 +73,8 @@ impl Item {
         }
     }
 
-    fn used(self, rows: &[UsageRow]) -> i128 {
+    /// How much of it was used in one term.
+    fn used(self, term: u64, rows: &[UsageRow]) -> i128 {
         let used = |row: &UsageRow| match self {
             Self::Month => 0,
             Self::Storage => row.byte_milliseconds,
@@ -82,7 +83,7 @@ impl Item {
             Self::ClassA => row.class_a.into(),
             Self::ClassB => row.class_b.into(),
         };
-        rows.iter().map(used).sum()
+        rows.iter().filter(|row| row.term == term).map(used).sum()
     }
 }
 
@@ -96,7 +97,7 @@ pub struct Line {
     pub plan: String,
     /// The version of the plan's prices.
     pub price_version: u64,
-    /// How much was used.
+    /// How much was used while the plan was in force.
     #[serde(with = "decimal")]
     pub quantity: i128,
     /// How much of it the plan includes, for the seconds that the account was on it.
@@ -139,10 +140,10 @@ pub struct Invoice {
 
 impl Invoice {
     /// The format that is written.
-    pub const FORMAT: u32 = 1;
+    pub const FORMAT: u32 = 2;
 
-    /// Makes the invoice of a month. Time on a plan is prorated by the second, and so are allowances. What was used is
-    /// priced by the last plan of the month that has prices: who leaves for a plan without any pays for what was used.
+    /// Makes the invoice of a month. Time on a plan is prorated by the second, and so are allowances. What was used in a
+    /// term has that term's prices and allowances; what was used on plans without prices is in no row.
     ///
     /// # Errors
     /// [`BillingError::TwoCurrencies`], [`BillingError::TooLarge`].
@@ -160,18 +161,16 @@ impl Invoice {
                 lines.push(line);
             }
         };
-        for term in terms {
+        for (index, term) in (0..).zip(terms) {
             let first = &terms[0].prices.currency;
             if term.prices.currency != *first {
                 let second = term.prices.currency.clone();
                 return Err(BillingError::TwoCurrencies { first: first.clone(), second });
             }
             add(line(term, Item::Month, (term.span.seconds(), 0), month, &root)?);
-        }
-        if let Some(last) = terms.last() {
             for item in Item::METERED {
-                let included = terms.iter().map(|term| included(term, item, month)).sum();
-                add(line(last, item, (item.used(usage), included), month, &root)?);
+                let quantities = (item.used(index, usage), included(term, item, month));
+                add(line(term, item, quantities, month, &root)?);
             }
         }
         let total = lines.iter().try_fold(0_i64, |sum, line| sum.checked_add(line.amount));
@@ -249,6 +248,7 @@ mod tests {
 
     fn usage(byte_milliseconds: i128, egress: u64, class_a: u64) -> UsageRow {
         UsageRow {
+            term: 0,
             bucket: 1,
             access_key: String::new(),
             byte_milliseconds,
@@ -292,6 +292,28 @@ mod tests {
         let line = &amounts(&[odd], &[])[0];
         // 9,000,000 / 2,592,000 seconds is 3.47 micro-units.
         assert_eq!(*line, (Item::Month, 3));
+    }
+
+    #[test]
+    fn what_was_used_has_the_prices_and_the_allowances_of_its_own_plan() {
+        let month_ms = i128::from(MONTH.until_ms);
+        let mut dear = term(15, 30);
+        dear.plan = "enterprise".to_owned();
+        dear.prices.egress.price = 500_000;
+        dear.prices.storage.included = 0;
+        let stored = 100_000_000_000 * month_ms / 2;
+        let used = [usage(stored, 1_000_000_000, 0), UsageRow { term: 1, ..usage(stored, 2_000_000_000, 0) }];
+        // 100 GB for half a month each: the first half includes them, the second does not.
+        let expected = [
+            (Item::Month, 4_500_000),
+            (Item::Egress, 50_000),
+            (Item::Month, 4_500_000),
+            (Item::Storage, 5_000_000),
+            (Item::Egress, 1_000_000),
+        ];
+        let charged: Vec<_> = amounts(&[term(0, 15), dear], &used);
+        assert_eq!(charged.into_iter().filter(|(_, amount)| *amount != 0).collect::<Vec<_>>(), expected);
+        assert_eq!(amounts(&[term(15, 30)], &used[1..]), [(Item::Month, 4_500_000)], "no term, no price");
     }
 
     #[test]

@@ -23,10 +23,13 @@ impl Span {
     }
 }
 
-/// What was used of one bucket by one access key within a span.
+/// What was used of one bucket by one access key while one of the month's plans was in force.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UsageRow {
+    /// Which of the invoice's terms it was used in, counted from 0.
+    #[serde(default)]
+    pub term: u64,
     /// The bucket's number, or 0.
     pub bucket: i64,
     /// The access key, or empty.
@@ -45,7 +48,7 @@ pub struct UsageRow {
 }
 
 /// What separates this hash from all others.
-const DOMAIN: &str = "datamesh usage root 1";
+const DOMAIN: &str = "datamesh usage root 2";
 
 /// The BLAKE3 hash over an account's usage, in hexadecimal digits. The rows may come in any order.
 pub fn usage_root(account: &str, span: Span, rows: &[UsageRow]) -> String {
@@ -53,10 +56,10 @@ pub fn usage_root(account: &str, span: Span, rows: &[UsageRow]) -> String {
     ordered.sort();
     let mut text = format!("{account}\n{},{}\n", span.from_ms, span.until_ms);
     for row in ordered {
-        let UsageRow { bucket, access_key, byte_milliseconds, ingress, egress, class_a, class_b } = row;
+        let UsageRow { term, bucket, access_key, byte_milliseconds, ingress, egress, class_a, class_b } = row;
         let _ = writeln!(
             text,
-            "{bucket},{access_key},{byte_milliseconds},{ingress},{egress},{class_a},{class_b}"
+            "{term},{bucket},{access_key},{byte_milliseconds},{ingress},{egress},{class_a},{class_b}"
         );
     }
     blake3::Hasher::new_derive_key(DOMAIN).update(text.as_bytes()).finalize().to_hex().to_string()
@@ -68,6 +71,7 @@ mod tests {
 
     fn row(bucket: i64, byte_milliseconds: i128) -> UsageRow {
         UsageRow {
+            term: 0,
             bucket,
             access_key: String::new(),
             byte_milliseconds,
@@ -83,7 +87,7 @@ mod tests {
         let span = Span { from_ms: 0, until_ms: 1_000 };
         let rows = [row(1, 1 << 90), row(2, 5)];
         let root = usage_root("account", span, &rows);
-        assert_eq!(root, "88fe4f59b5e853f14eadbc098f6d48d302eba1ec9eb0f24d79567abbe291f46b");
+        assert_eq!(root, "753f08e7db5d82eb2f0bd39beb4198bdee509eaeb843e0ee87500f81490243ec");
         let [first, second] = rows.clone();
         assert_eq!(usage_root("account", span, &[second, first]), root);
         let others = [
@@ -91,6 +95,7 @@ mod tests {
             usage_root("account", Span { until_ms: 1_001, ..span }, &rows),
             usage_root("account", span, &rows[..1]),
             usage_root("account", span, &[row(1, (1 << 90) + 1), row(2, 5)]),
+            usage_root("account", span, &[UsageRow { term: 1, ..row(1, 1 << 90) }, row(2, 5)]),
         ];
         assert!(others.iter().all(|other| *other != root));
     }

@@ -4,13 +4,14 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use datamesh_accounts::NewKey;
 use datamesh_types::TimeSpan;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::AccountState;
 use super::session::Owner;
-use crate::admin_api::{ApiError, known_key, new_key, parse};
+use crate::admin_api::{ApiError, expiry, known_key, new_key, parse};
 
 /// How long an old key works beside the new one.
 const OVERLAP: TimeSpan = TimeSpan::seconds(3600);
@@ -26,6 +27,9 @@ pub(super) async fn list(State(state): State<AccountState>, owner: Owner) -> Res
 struct Create {
     #[serde(default)]
     policy: Option<Value>,
+    /// When it ends by itself: 2027-01-31T12:00:00Z, or so long from now, such as 7d.
+    #[serde(default)]
+    expires_at: Option<String>,
 }
 
 pub(super) async fn create(
@@ -35,7 +39,9 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let request: Create = parse(&body)?;
     let policy = request.policy.map(|policy| policy.to_string());
-    let key = state.accounts.create_own_key(&owner.session, policy).await?;
+    let expires_at_ms = expiry(request.expires_at.as_deref())?;
+    let new = NewKey { policy, expires_at_ms, ..NewKey::default() };
+    let key = state.accounts.create_own_key(&owner.session, new).await?;
     Ok((StatusCode::CREATED, Json(new_key(&key))))
 }
 

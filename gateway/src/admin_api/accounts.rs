@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use datamesh_accounts::{
     AccessKey, AccessKeyInfo, AccountUsage, Accounts, AccountsError, Dimension, KeyStatus, Limit,
-    LimitChange, Owner, User,
+    LimitChange, NewKey, Owner, User,
 };
 use datamesh_catalog::Catalog;
 use datamesh_types::TimeSpan;
@@ -17,7 +17,7 @@ use super::abuse::describe_conduct;
 use super::error::parse;
 use super::guard::Acting;
 use super::preview::changes as changes_of;
-use super::time::time_text;
+use super::time::{future, time_text};
 use super::{AdminState, ApiError};
 
 /// Users per step of a listing.
@@ -158,6 +158,9 @@ pub(super) struct CreateKey {
     secret_access_key: Option<String>,
     #[serde(default)]
     policy: Option<Value>,
+    /// When it ends by itself: 2027-01-31T12:00:00Z, or so long from now, such as 7d.
+    #[serde(default)]
+    expires_at: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -184,7 +187,8 @@ pub(super) async fn create_key(
     };
     let user = find(&state.accounts, &user).await?;
     let policy = request.policy.map(|policy| policy.to_string());
-    let key = state.accounts.create_limited_key(user.id, explicit, policy).await?;
+    let expires_at_ms = expiry(request.expires_at.as_deref())?;
+    let key = state.accounts.create_limited_key(user.id, NewKey { explicit, policy, expires_at_ms }).await?;
     tracing::info!(account = %user.id, access_key_id = %key.access_key_id, "an operator created an access key");
     Ok((StatusCode::CREATED, Json(new_key(&key))))
 }
@@ -271,7 +275,13 @@ pub(crate) fn new_key(key: &AccessKey) -> Value {
         "user_id": key.account,
         "access_key_id": key.access_key_id,
         "secret_access_key": key.secret_access_key.expose(),
+        "expires": key.expires_at_ms.and_then(time_text),
     })
+}
+
+/// When a key is to end by itself, as a request says it.
+pub(crate) fn expiry(expires_at: Option<&str>) -> Result<Option<u64>, ApiError> {
+    expires_at.map(|text| future("expires_at", text)).transpose()
 }
 
 pub(crate) fn known_key(key: &AccessKeyInfo) -> Value {

@@ -1,5 +1,6 @@
 //! Prices and invoices.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -7,8 +8,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use datamesh_accounts::{
-    Accounts, Act, AppliedPrices, CreditNote, Month, Payment, PaymentIntent, PriceVersion, Refund,
-    StoredInvoice,
+    Accounts, Act, AppliedPrices, CreditNote, InvoiceRun, Month, Payment, PaymentIntent, PriceVersion,
+    Refund, StoredInvoice,
 };
 use datamesh_billing::PriceSheet;
 use datamesh_types::AccountId;
@@ -22,6 +23,9 @@ use super::preview::changes;
 use super::time::time_text;
 use super::{AdminState, ApiError};
 use crate::s3::now_ms;
+
+/// Invoices that a run names at most, and accounts without one.
+const LISTED_MAX: usize = 1_000;
 
 pub(super) async fn prices(State(state): State<AdminState>) -> Result<Json<Value>, ApiError> {
     let prices = state.accounts.prices().await?;
@@ -81,19 +85,28 @@ pub(super) struct Run {
     period: String,
 }
 
-/// Makes the invoices of a month.
+/// Makes the invoices of a month, and sums them up. No more than [`LISTED_MAX`] are named, of both kinds.
 pub(super) async fn run(Acting(state): Acting, body: Bytes) -> Result<Json<Value>, ApiError> {
     let request: Run = parse(&body)?;
     let run = state.accounts.run_invoices(request.period.parse()?).await?;
-    let summaries = |invoices: &[StoredInvoice]| invoices.iter().map(summary).collect::<Vec<_>>();
     tracing::info!(period = request.period, made = run.made.len(), "an operator ran invoices");
-    let invoices = [summaries(&run.made), summaries(&run.kept)].concat();
-    let failed =
-        run.failed.iter().map(|(account, error)| json!({ "user_id": account, "error": error.to_string() }));
-    Ok(Json(json!({
-        "period": request.period, "made": run.made.len(), "kept": run.kept.len(), "invoices": invoices,
+    Ok(Json(summed_up(&request.period, &run)))
+}
+
+fn summed_up(period: &str, run: &InvoiceRun) -> Value {
+    let invoices = || run.made.iter().chain(&run.kept);
+    let mut totals = BTreeMap::<&str, i64>::new();
+    for invoice in invoices().map(|stored| &stored.export.invoice) {
+        let total = totals.entry(&invoice.currency).or_default();
+        *total = total.saturating_add(invoice.total);
+    }
+    let failed = run.failed.iter().take(LISTED_MAX);
+    let failed = failed.map(|(account, error)| json!({ "user_id": account, "error": error.to_string() }));
+    json!({
+        "period": period, "made": run.made.len(), "kept": run.kept.len(), "not_made": run.failed.len(),
+        "totals": totals, "invoices": invoices().take(LISTED_MAX).map(summary).collect::<Vec<_>>(),
         "failed": failed.collect::<Vec<_>>(),
-    })))
+    })
 }
 
 pub(super) async fn list(

@@ -16,6 +16,7 @@ use axum::http::{HeaderName, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use datamesh_accounts::{Accounts, Act, Answer, Claim, Digest, NewEntry, Outcome};
+use serde_json::json;
 
 use super::denials::Denials;
 use super::flags::Flags;
@@ -202,9 +203,9 @@ impl Attempt {
             return Ok(response);
         }
         let (parts, body) = response.into_parts();
-        let body = to_bytes(body, ANSWER_LEN_MAX).await.map_err(ApiError::internal)?;
-        let answer = Answer { status: parts.status.as_u16(), body: body.to_vec() };
-        self.accounts.answer_request(&self.actor, key, answer).await?;
+        // An answer is in memory already, however long it is.
+        let body = to_bytes(body, usize::MAX).await.map_err(ApiError::internal)?;
+        self.accounts.answer_request(&self.actor, key, remembered(parts.status, &body)).await?;
         Ok(Response::from_parts(parts, Body::from(body)))
     }
 }
@@ -232,6 +233,21 @@ async fn record(accounts: &Accounts, entry: NewEntry) -> Result<(), ApiError> {
     Ok(recorded.await.map_err(ApiError::internal)??)
 }
 
+/// What is remembered of an answer: all of it, or that it was too long. What was asked for is done either way, and who
+/// repeats it has to learn that.
+fn remembered(status: StatusCode, body: &Bytes) -> Answer {
+    let body = if body.len() <= ANSWER_LEN_MAX {
+        body.to_vec()
+    } else {
+        let message = format!(
+            "it was done, and answered with {} bytes: more than the {ANSWER_LEN_MAX} that are remembered",
+            body.len()
+        );
+        json!({ "message": message }).to_string().into_bytes()
+    };
+    Answer { status: status.as_u16(), body }
+}
+
 fn replay(answer: Answer) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = [(CONTENT_TYPE, "application/json"), (REPLAYED, "true")];
@@ -253,4 +269,20 @@ async fn target(accounts: &Accounts, parts: &mut Parts) -> String {
         named.push(format!("{kind}:{name}"));
     }
     named.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_too_long_is_remembered_as_done() {
+        let whole = Bytes::from(vec![b'x'; ANSWER_LEN_MAX]);
+        assert_eq!(remembered(StatusCode::CREATED, &whole), Answer { status: 201, body: whole.to_vec() });
+        let Answer { status, body } =
+            remembered(StatusCode::OK, &Bytes::from(vec![b'x'; ANSWER_LEN_MAX + 1]));
+        let told: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(status, 200);
+        assert!(told["message"].as_str().unwrap().contains("4194305 bytes"), "{told}");
+    }
 }

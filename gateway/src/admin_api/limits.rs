@@ -199,7 +199,7 @@ pub(super) async fn events(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Reconcile {
-    /// Records what is stored where something else is recorded; nobody may store anything meanwhile.
+    /// Records what there is where something else is recorded; commits wait meanwhile.
     #[serde(default)]
     mend: bool,
 }
@@ -216,7 +216,7 @@ pub(super) async fn reconcile(Acting(state): Acting, body: Bytes) -> Result<Json
     let describe = |drift: &Drift| {
         json!({
             "owner": drift.owner.to_string(), "dimension": drift.dimension.name(),
-            "recorded": drift.recorded, "counted": drift.counted,
+            "counter": drift.counter.name(), "recorded": drift.recorded, "counted": drift.counted,
         })
     };
     let drifts: Vec<_> = found.drifts.iter().map(describe).collect();

@@ -44,7 +44,7 @@ use crate::holdings::Holdings;
 use crate::jobs::Jobs;
 use crate::payment_api::SandboxSender;
 
-pub(crate) use accounts::{known_key, new_key};
+pub(crate) use accounts::{expiry, known_key, new_key};
 pub(crate) use billing::{described as describe_invoice, invoices_of};
 pub use error::ApiError;
 pub(crate) use error::{method_not_allowed as not_allowed, not_found, parse, parse_query};

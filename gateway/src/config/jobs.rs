@@ -10,6 +10,9 @@ const ORPHAN_AGE_MIN: TimeSpan = TimeSpan::seconds(3600);
 /// So that every window of a service level has more than one.
 const PROBE_INTERVAL_MAX: TimeSpan = TimeSpan::seconds(120);
 
+/// Invoices are made of what is kept of their month: all of it, and a day in which they become final.
+const MONTH_KEPT: TimeSpan = TimeSpan::seconds(32 * 24 * 3600);
+
 /// `[jobs]`: what gateways do in the background, one of them at a time.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -62,7 +65,8 @@ pub struct JobsSection {
     pub freeze_after: TimeSpan,
     /// How long after an invoice was due an operator may delete what its account stores. Default: 90d.
     pub deletion_after: TimeSpan,
-    /// How long usage is kept by the hour; by the month it is kept for good. Default: 400d.
+    /// How long usage is kept by the hour; by the month it is kept for good. At least 32d longer than `invoice_grace`.
+    /// Default: 400d.
     pub usage_hour_age: TimeSpan,
     /// How long warnings of limits are kept. Default: 365d.
     pub quota_event_age: TimeSpan,
@@ -136,6 +140,17 @@ impl JobsSection {
                 "jobs.probe_interval",
                 "at most 2m: five minutes without a probe count as an outage",
             ));
+        }
+        let month_kept = MONTH_KEPT.duration() + self.invoice_grace.duration();
+        for (name, age) in
+            [("jobs.sla_window_age", self.sla_window_age), ("jobs.usage_hour_age", self.usage_hour_age)]
+        {
+            if age.duration() < month_kept {
+                return Err(Invalid::new(
+                    name,
+                    "at least 32d more than jobs.invoice_grace: invoices are made of it when they become final",
+                ));
+            }
         }
         if self.orphan_age < ORPHAN_AGE_MIN {
             return Err(Invalid::new(

@@ -64,17 +64,6 @@ fn an_error_names_the_file_the_key_and_what_was_expected() {
             "[accounts]\nreservation_ttl = \"999ms\"\n[mesh]",
             "key `accounts.reservation_ttl`: expected at least 1s",
         ),
-        ("[mesh]", "[jobs]\norphan_age = \"1m\"\n[mesh]", "key `jobs.orphan_age`: expected at least 1h"),
-        (
-            "[mesh]",
-            "[jobs]\nprobe_interval = \"3m\"\n[mesh]",
-            "key `jobs.probe_interval`: expected at most 2m",
-        ),
-        (
-            "[mesh]",
-            "[jobs]\nplan_migration_interval = \"0s\"\n[mesh]",
-            "key `jobs`: expected intervals of at least 1ms",
-        ),
         (
             "[mesh]",
             "[payments.sandbox]\nsecret_file = \"s\"\n[mesh]",
@@ -85,11 +74,6 @@ fn an_error_names_the_file_the_key_and_what_was_expected() {
             "[payments]\nlisten = \"127.0.0.1:0\"\n[payments.sandbox]\nsecret_file = \"s\"\n\
              endpoint = \"ftp://x\"\n[mesh]",
             "key `payments.sandbox.endpoint`: expected an http or https address",
-        ),
-        (
-            "[mesh]",
-            "[jobs]\ngc_grace = 5\n[mesh]",
-            "key `jobs.gc_grace`: invalid type: integer `5`, expected a time such as",
         ),
         (
             "[mesh]",
@@ -110,10 +94,42 @@ fn an_error_names_the_file_the_key_and_what_was_expected() {
         ("data_dir = \"/tmp/g\"", "", "missing field `data_dir`"),
     ];
     for (from, to, expected) in cases {
-        let error = load_text(&MINIMAL.replace(from, to)).unwrap_err();
-        assert!(error.contains(expected), "{error}\n  should contain\n{expected}");
-        assert!(error.starts_with("/gateway.toml") && !error.contains('\n'), "{error}");
+        assert_refused(from, to, expected);
     }
+}
+
+#[test]
+fn jobs_that_would_do_harm_are_refused() {
+    let cases = [
+        ("[jobs]\norphan_age = \"1m\"\n[mesh]", "key `jobs.orphan_age`: expected at least 1h"),
+        (
+            "[jobs]\nsla_window_age = \"33d\"\n[mesh]",
+            "key `jobs.sla_window_age`: expected at least 32d more than jobs.invoice_grace",
+        ),
+        (
+            "[jobs]\ninvoice_grace = \"369d\"\nsla_window_age = \"401d\"\n[mesh]",
+            "key `jobs.usage_hour_age`: expected at least 32d more than jobs.invoice_grace",
+        ),
+        ("[jobs]\nprobe_interval = \"3m\"\n[mesh]", "key `jobs.probe_interval`: expected at most 2m"),
+        (
+            "[jobs]\nplan_migration_interval = \"0s\"\n[mesh]",
+            "key `jobs`: expected intervals of at least 1ms",
+        ),
+        (
+            "[jobs]\ngc_grace = 5\n[mesh]",
+            "key `jobs.gc_grace`: invalid type: integer `5`, expected a time such as",
+        ),
+    ];
+    for (to, expected) in cases {
+        assert_refused("[mesh]", to, expected);
+    }
+}
+
+/// Replaces a part of the smallest configuration by one that is wrong.
+fn assert_refused(from: &str, to: &str, expected: &str) {
+    let error = load_text(&MINIMAL.replace(from, to)).unwrap_err();
+    assert!(error.contains(expected), "{error}\n  should contain\n{expected}");
+    assert!(error.starts_with("/gateway.toml") && !error.contains('\n'), "{error}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ impl Jobs {
         let begun_before = now.saturating_sub(self.inner.config.upload_age.duration().as_millis() as u64);
         let completed_before = now.saturating_sub(COMPLETED_KEPT_MS);
         // A legal hold keeps uploads, too.
-        let hook = self.inner.accounts.expiry_hook();
+        let hook = self.inner.accounts.deletion_hook();
         let expired =
             self.inner.catalog.expire_uploads(begun_before, completed_before, PAGE, now, hook).await?;
         if expired > 0 {

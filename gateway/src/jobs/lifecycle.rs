@@ -206,7 +206,7 @@ impl LifecyclePass {
         };
         let (key, sequence) = (version.key.clone(), version.sequence);
         let age = AgeVersion { bucket: bucket.id, key, sequence, step, now_ms };
-        match catalog.age_version(age, self.accounts.expiry_hook()).await {
+        match catalog.age_version(age, self.accounts.deletion_hook()).await {
             // Its time comes when the lock ends, or the legal hold.
             Err(error) if matches!(error, CatalogError::Locked) || is_held(&error) => Ok(false),
             taken => Ok(taken?),
@@ -227,7 +227,7 @@ impl LifecyclePass {
                 if !abort_due(rules, &upload.key, upload.created_at_ms, now_ms, self.calendar) {
                     continue;
                 }
-                let hook = self.accounts.expiry_hook();
+                let hook = self.accounts.deletion_hook();
                 match self.catalog.abort_upload(bucket.id, &upload.key, upload.id, now_ms, hook).await {
                     Ok(()) => report.uploads_aborted += 1,
                     // Completed or aborted by its owner meanwhile.

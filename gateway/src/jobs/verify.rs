@@ -18,8 +18,8 @@ impl Jobs {
         let quota = accounts.reconcile(Catalog::stored_count()).await?;
         for drift in &quota.drifts {
             tracing::error!(
-                owner = %drift.owner, dimension = %drift.dimension, recorded = drift.recorded,
-                counted = drift.counted, "a recorded quota is not what is stored"
+                owner = %drift.owner, dimension = %drift.dimension, counter = %drift.counter, recorded = drift.recorded,
+                counted = drift.counted, "a quota counts what is not there"
             );
         }
         let usage = accounts.verify_usage(None, Catalog::stored_count()).await?;

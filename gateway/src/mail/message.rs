@@ -73,8 +73,8 @@ impl Letter<'_> {
 
 fn bill_text(bill: &BillText) -> String {
     let BillText { invoice, month, currency, .. } = bill;
-    let (owed, due) = (amount(bill.owed), day(bill.due_at_ms));
-    let owes = format!("invoice {invoice} for {month}: {owed} {currency}");
+    let due = day(bill.due_at_ms);
+    let owes = format!("invoice {invoice} for {month}: {} {currency}", amount(bill.owed));
     let follows = match bill.stage {
         None => return format!("This is to be paid until {due}, {owes}.\n"),
         Some(DunningStage::Warned) => "If it stays so, first writing and then reading will stop.",

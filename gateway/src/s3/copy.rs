@@ -155,7 +155,7 @@ impl S3Gateway {
             return Box::pin(self.rewrite(source, bucket, write, wanted)).await;
         }
         self.check_object_size(bucket, source.version.size).await?;
-        let hook = self.reserve(bucket, source.version.size, 1).await?;
+        let hook = self.reserve_version(bucket, &write.key, source.version.size).await?;
         let attributes =
             Attributes { checksum: checksum.clone(), encryption: write.sealing.stored, ..write.attributes };
         let copy = CopyVersion {
@@ -188,7 +188,7 @@ impl S3Gateway {
     ) -> S3Result<(Committed, Option<StoredChecksum>)> {
         let size = source.version.size;
         self.check_object_size(bucket, size).await?;
-        let hook = self.reserve(bucket, size, 1).await?;
+        let hook = self.reserve_version(bucket, &write.key, size).await?;
         let content_type = write.attributes.content_type.clone();
         let destination = destination(&write.sealing, write.class, content_type, true);
         let body = self.source_body(source, 0..size).await?;

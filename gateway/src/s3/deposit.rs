@@ -25,7 +25,7 @@ impl S3Gateway {
     ) -> S3Result<()> {
         let class = self.classes.named(StorageClass::STANDARD)?;
         let len = body.len() as u64;
-        let hook = self.reserve(bucket, len, 1).await?;
+        let hook = self.reserve_version(bucket, key.as_bytes(), len).await?;
         let sealing = self.new_key(bucket, Requested::Default).await?;
         let destination = destination(&sealing, class, Some(content_type.to_owned()), true);
         let body = futures::stream::iter([Ok(body)]);

@@ -45,6 +45,7 @@ mod public_access;
 mod put;
 mod ranges;
 mod request_metrics;
+mod reserve;
 mod restore;
 mod service;
 mod signing;

@@ -1,9 +1,6 @@
 //! `PutObject`, and what all writes of a body share.
 
-use std::sync::Arc;
-
-use datamesh_catalog::{Bucket, PutVersion, VersionMeta};
-use datamesh_db::CommitHook;
+use datamesh_catalog::{PutVersion, VersionMeta};
 use datamesh_policy::Action;
 use s3s::dto::{ChecksumType, PutObjectInput, PutObjectOutput, StreamingBlob};
 use s3s::{S3Request, S3Response, S3Result, TrailingHeaders, s3_error};
@@ -82,7 +79,7 @@ impl S3Gateway {
         let key = self.new_key(&bucket, requested_encryption!(input)?).await?;
         let condition = precondition(input.if_match.as_ref(), input.if_none_match.as_ref());
         self.check_object_size(&bucket, promise.len.max()).await?;
-        let hook = self.reserve(&bucket, promise.len.max(), 1).await?;
+        let hook = self.reserve_version(&bucket, input.key.as_bytes(), promise.len.max()).await?;
         let destination = destination(&key, class, attributes.content_type.clone(), true);
         let body = input.body.take().unwrap_or_else(|| StreamingBlob::from_bytes(bytes::Bytes::new()));
         let (ingested, checksum) = self.read_body(body, &promise, destination).await?;
@@ -135,30 +132,6 @@ impl S3Gateway {
             self.ingest.store(body, promise.len, hasher, destination).await.map_err(errors::ingest)?;
         let checksum = promise.verify(&ingested)?;
         Ok((ingested, checksum))
-    }
-
-    /// Takes quota, of the bucket and of its owner, for what is about to be written; the hook settles it inside the commit, dropping it gives the
-    /// quota back.
-    ///
-    /// # Errors
-    /// `QuotaExceeded`, naming the limit and the usage.
-    pub(super) async fn reserve(
-        &self,
-        bucket: &Bucket,
-        bytes: u64,
-        objects: u64,
-    ) -> S3Result<Arc<dyn CommitHook>> {
-        // Boxed: what it needs while it asks the database would be part of every write's future.
-        let reserving = self.accounts.reserve_in(bucket.account, bucket.id.0, bytes, objects);
-        let reservation = Box::pin(reserving).await;
-        Ok(Arc::new(reservation.map_err(errors::accounts)?))
-    }
-}
-
-impl S3Gateway {
-    /// Gives quota back inside the commit of a deletion.
-    pub(super) fn release(&self) -> Arc<dyn CommitHook> {
-        self.accounts.release_hook()
     }
 }
 

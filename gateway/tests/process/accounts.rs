@@ -151,6 +151,20 @@ fn manage_keys(data_dir: &Path, people: &People, session: &str) -> String {
     let operators = admin_json(data_dir, &["key", "rotate", new_id.as_str().unwrap(), "--overlap", "1m"]);
     assert_eq!((status(new_id), status(&operators["access_key_id"])), (json!("rotating"), json!("active")));
 
+    // For a time, made by either of them; a time that is over is none.
+    let (code, own) = people.send("POST", "keys", session, &json!({ "expires_at": "90d" }));
+    assert_eq!(code, 201, "{own}");
+    let create = ["key", "create", "ann@example.org", "--expires-in"];
+    let theirs = admin_json(data_dir, &[&create[..], &["90d"]].concat());
+    for key in [&own, &theirs] {
+        assert!(key["expires"].as_str().unwrap().ends_with('Z'), "{key}");
+        assert_eq!(status(&key["access_key_id"]), "active");
+    }
+    for past in ["2020-01-01T00:00:00Z", "0s", "soon"] {
+        assert_eq!(people.send("POST", "keys", session, &json!({ "expires_at": past })).0, 400, "{past}");
+    }
+    assert_eq!(admin(data_dir, &[&create[..], &["0s"]].concat()).status.code(), Some(2));
+
     // Somebody else's keys are not there.
     let bobs = admin_json(data_dir, &["user", "create", "bob@example.org", "--plan", "free"]);
     let bobs = bobs["access_key_id"].as_str().unwrap();

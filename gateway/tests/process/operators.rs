@@ -111,6 +111,8 @@ fn invoices_are_made_shown_and_verified_offline(data_dir: &Path) {
     let listed = admin_json(data_dir, &["invoice", "list", "pays@example.org"]);
     let [invoice] = listed["invoices"].as_array().unwrap().as_slice() else { panic!("{listed}") };
     assert!(run["invoices"].as_array().unwrap().contains(invoice), "{run}");
+    let totals = run["invoices"].as_array().unwrap().iter().map(|invoice| invoice["total"].as_i64().unwrap());
+    assert_eq!(run["totals"], json!({ "USD": totals.sum::<i64>() }), "{run}");
     assert_eq!((&invoice["status"], &invoice["period"]), (&json!("draft"), &json!(period)));
     let id = invoice["id"].as_str().unwrap();
     let shown = admin_json(data_dir, &["invoice", "show", id]);

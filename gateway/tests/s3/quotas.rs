@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use datamesh_accounts::{Dimension, HoldKind, HoldScope, Limit, NewHold, Owner, Stage};
 use datamesh_catalog::Catalog;
 
+use crate::client::Client;
 use crate::policies::token_service;
 use crate::service::{Service, noise};
 
@@ -14,6 +15,66 @@ const MIB: u64 = 1 << 20;
 async fn check_books(service: &Service) {
     let found = service.accounts.reconcile(Catalog::stored_count()).await.unwrap();
     assert_eq!(found.drifts, [], "{found:?}");
+}
+
+/// Starts an upload, stores one part and completes it.
+async fn upload_whole(client: &Client, path: &str, body: &[u8]) {
+    let begun = client.send("POST", &format!("{path}?uploads"), &[], b"").await.expect(200);
+    let upload = begun.element("UploadId").unwrap();
+    let part = client.put(&format!("{path}?partNumber=1&uploadId={upload}"), body).await.expect(200);
+    let document = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{}</ETag></Part></CompleteMultipartUpload>",
+        part.header("etag").unwrap()
+    );
+    let complete = format!("{path}?uploadId={upload}");
+    client.send("POST", &complete, &[], document.as_bytes()).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_account_replaces_what_it_has_and_adds_nothing() {
+    let service = Service::start().await;
+    let client = &service.client;
+    let account = Owner::Account(service.account);
+    service.limit(&account, Dimension::Bytes, 1_000_000).await;
+    service.limit(&account, Dimension::Objects, 2).await;
+    client.put("/bucket/a", &noise(1, 600_000)).await.expect(200);
+    client.put("/bucket/b", &noise(2, 1_000)).await.expect(200);
+    client.put("/bucket/c", b"x").await.expect_error(403, "QuotaExceeded");
+    client.put("/bucket/a", &noise(3, 500_000)).await.expect(200);
+    client.put("/bucket/a", &noise(4, 999_000)).await.expect(200);
+    client.put("/bucket/a", &noise(5, 999_001)).await.expect_error(403, "QuotaExceeded");
+    let to_itself = [("x-amz-copy-source", "/bucket/a"), ("x-amz-metadata-directive", "REPLACE")];
+    client.send("PUT", "/bucket/a", &to_itself, b"").await.expect(200);
+    assert_eq!(service.used(&account, Dimension::Bytes).await, Some(1_000_000));
+    client.send("PUT", "/bucket/a", &[("x-amz-copy-source", "/bucket/b")], b"").await.expect(200);
+    assert_eq!(service.used(&account, Dimension::Bytes).await, Some(2_000));
+
+    client.send("POST", "/bucket/c?uploads", &[], b"").await.expect_error(403, "QuotaExceeded");
+    upload_whole(client, "/bucket/a", &noise(6, 3_000)).await;
+    assert_eq!(service.used(&account, Dimension::Bytes).await, Some(4_000));
+    assert_eq!(service.used(&account, Dimension::Objects).await, Some(2));
+    check_books(&service).await;
+
+    let enabled = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    client.put("/bucket?versioning=", enabled).await.expect(200);
+    client.put("/bucket/a", b"another version").await.expect_error(403, "QuotaExceeded");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_is_replaced_by_one_that_is_no_larger_however_full_the_account_is() {
+    let service = Service::start().await;
+    let client = &service.client;
+    service.limit(&Owner::Account(service.account), Dimension::Bytes, 100_000).await;
+    let begun = client.send("POST", "/bucket/big?uploads", &[], b"").await.expect(200);
+    let upload = begun.element("UploadId").unwrap();
+    let part = |number| format!("/bucket/big?partNumber={number}&uploadId={upload}");
+    client.put(&part(1), &noise(1, 60_000)).await.expect(200);
+    client.put(&part(2), &noise(2, 40_000)).await.expect(200);
+    client.put(&part(1), &noise(3, 60_000)).await.expect(200);
+    client.put(&part(2), &noise(4, 39_999)).await.expect(200);
+    client.put(&part(1), &noise(5, 60_002)).await.expect_error(403, "QuotaExceeded");
+    client.put(&part(3), b"12").await.expect_error(403, "QuotaExceeded");
+    check_books(&service).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

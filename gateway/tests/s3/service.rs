@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use datamesh_accounts::{Accounts, AccountsConfig, Dimension, Kek, Keyring, Limit, LimitChange, Owner};
+use datamesh_accounts::{
+    Accounts, AccountsConfig, Dimension, Kek, Keyring, Limit, LimitChange, NewKey, Owner,
+};
 use datamesh_backend::{Backend, BackendError, MemoryBackend, Placed, Presence, StoredChunk};
 use datamesh_catalog::Catalog;
 use datamesh_db::{Db, DbConfig};
@@ -206,8 +208,8 @@ impl Service {
     /// A client of account A's with a key of that name, which does only what the policy allows.
     pub async fn key(&self, name: &str, policy: &str) -> Client {
         let explicit = Some((name.to_owned(), SECRET.to_owned()));
-        let policy = Some(policy.to_owned());
-        self.accounts.create_limited_key(self.account, explicit, policy).await.unwrap();
+        let new = NewKey { explicit, policy: Some(policy.to_owned()), expires_at_ms: None };
+        self.accounts.create_limited_key(self.account, new).await.unwrap();
         Client { access_key: name.into(), ..self.client.clone() }
     }
 

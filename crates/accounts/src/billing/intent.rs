@@ -89,11 +89,11 @@ pub(super) async fn of_invoice(tx: &mut Tx, id: &str) -> Result<Vec<PaymentInten
 
 impl Accounts {
     /// Asks a provider for what is owed for an invoice. While it has been asked and has not told what became of it, asking
-    /// again is the same intent.
+    /// again is the same intent, and nobody is asked for anything else: both payments could come in.
     ///
     /// # Errors
     /// [`AccountsError::UnknownProvider`], [`AccountsError::NoSuchInvoice`]; [`AccountsError::InvoiceState`] when nothing is
-    /// owed; those of [`super::PaymentProvider::charge`].
+    /// owed, or while another provider or another amount was asked; those of [`super::PaymentProvider::charge`].
     pub async fn charge_invoice(&self, id: &str, provider: &str) -> Result<PaymentIntent, AccountsError> {
         const ANSWERED: &str = "UPDATE payment_intent SET reference = $2 WHERE id = $1 AND reference IS NULL";
         let provider = self.payment_provider(provider)?;
@@ -105,13 +105,18 @@ impl Accounts {
             let (invoice, new_id) = (Arc::clone(&invoice), Arc::clone(&new_id));
             Box::pin(async move { open(tx, (&invoice, name), &new_id, now_ms).await })
         });
-        let intent = opened.await?;
-        if intent.reference.is_some() {
-            return Ok(intent);
+        let Opened { intent, status, is_asked } = opened.await?;
+        if intent.reference.is_none() {
+            // One that is in the way needs its reference too: only then can its provider end it.
+            let reference = self.payment_provider(&intent.provider)?.charge(&intent).await?;
+            let params = [Value::from(&intent.id), reference.into()];
+            self.db().execute(ANSWERED, params.into()).await?;
         }
-        let reference = provider.charge(&intent).await?;
-        let params = [Value::from(&intent.id), reference.into()];
-        self.db().execute(ANSWERED, params.into()).await?;
+        if !is_asked {
+            let reason =
+                "its payment was asked for otherwise, and the provider has not told what became of it";
+            return Err(AccountsError::InvoiceState { id: id.to_owned(), status, reason });
+        }
         self.payment_intent(&intent.id).await
     }
 
@@ -125,7 +130,11 @@ impl Accounts {
         from_row(&row.ok_or_else(|| AccountsError::NoSuchIntent { id: id.to_owned() })?)
     }
 
-    /// Keeps why a payment failed. One that nobody asked for is nobody's.
+    /// Keeps why a payment failed. It changes nothing when the payment came in, by whatever way.
+    ///
+    /// # Errors
+    /// [`AccountsError::NoSuchIntent`] when neither an intent nor a payment has that reference: the provider may have been
+    /// faster than the gateway that asked it, so it has to tell again.
     pub(super) async fn fail_intent(
         &self,
         provider: &str,
@@ -133,10 +142,26 @@ impl Accounts {
         reason: &str,
     ) -> Result<(), AccountsError> {
         const FAIL: &str = "UPDATE payment_intent SET failure = $3 WHERE provider = $1 AND reference = $2";
+        const PAID: &str = "SELECT 1 FROM payment WHERE provider = $1 AND reference = $2";
         let params = [Value::from(provider), reference.into(), reason.into()];
-        self.db().execute(FAIL, params.into()).await?;
-        Ok(())
+        if self.db().execute(FAIL, params.into()).await? > 0 {
+            return Ok(());
+        }
+        let params = [Value::from(provider), reference.into()];
+        match self.db().row(PAID, params.into()).await? {
+            Some(_) => Ok(()),
+            None => Err(AccountsError::NoSuchIntent { id: reference.to_owned() }),
+        }
     }
+}
+
+/// The one intent of an invoice that waits for its payment.
+struct Opened {
+    intent: PaymentIntent,
+    /// The invoice's.
+    status: InvoiceStatus,
+    /// Whether it is for what was asked: this provider, and what is owed.
+    is_asked: bool,
 }
 
 /// The intent that waits for its payment, or a new one.
@@ -145,7 +170,7 @@ async fn open(
     (id, provider): (&str, &str),
     new_id: &str,
     now_ms: u64,
-) -> Result<PaymentIntent, AccountsError> {
+) -> Result<Opened, AccountsError> {
     const INSERT: &str = "INSERT INTO payment_intent (id, invoice, provider, amount, currency, created_at_ms)
         VALUES ($1, $2, $3, $4, $5, $6)";
     let invoice = locked(tx, id).await?;
@@ -156,11 +181,10 @@ async fn open(
         return Err(AccountsError::InvoiceState { id, status, reason: "nothing is owed for it" });
     };
     let known = of_invoice(tx, id).await?;
-    let waiting = known.into_iter().find(|intent| {
-        (intent.provider.as_str(), intent.amount, intent.status) == (provider, amount, IntentStatus::Pending)
-    });
-    if let Some(waiting) = waiting {
-        return Ok(waiting);
+    let status = invoice.status;
+    if let Some(intent) = known.into_iter().find(|intent| intent.status == IntentStatus::Pending) {
+        let is_asked = (intent.provider.as_str(), intent.amount) == (provider, amount);
+        return Ok(Opened { intent, status, is_asked });
     }
     let intent = PaymentIntent {
         id: new_id.to_owned(),
@@ -176,5 +200,5 @@ async fn open(
     let params =
         [new_id.into(), id.into(), provider.into(), amount.into(), (&intent.currency).into(), now_ms.into()];
     tx.execute(INSERT, &params).await?;
-    Ok(intent)
+    Ok(Opened { intent, status, is_asked: true })
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use datamesh_billing::{BillingError, Export, Invoice, Span, Term, UsageRow};
+use datamesh_billing::{BillingError, Export, Invoice, Span, Term};
 use datamesh_db::{Row, Tx};
 use datamesh_types::AccountId;
 
 use super::{letter, money, price};
 use crate::named::named;
 use crate::service_level::credit_due;
-use crate::{Accounts, AccountsError, Month, UsageReport};
+use crate::{Accounts, AccountsError, Month};
 
 /// Accounts per query.
 const PAGE: usize = 100;
@@ -172,7 +172,7 @@ impl Accounts {
         if terms.is_empty() {
             return Ok(None);
         }
-        let usage = usage_rows(&report);
+        let usage = self.usage_by_term(account, &report, &terms).await?;
         let whole = Span { from_ms: month.start_ms(), until_ms: month.next().start_ms() };
         let invoice =
             Invoice::compute(&account.to_string(), &month.to_string(), (whole, billed), &terms, &usage)?;
@@ -318,6 +318,14 @@ pub(crate) async fn terms_of(
             continue;
         }
         let Some(version) = price::in_force(tx, row.text(1)?, month).await? else { continue };
+        // Another version of the same plan costs the same.
+        if let Some(last) = terms.last_mut().filter(|last: &&mut Term| {
+            last.span.until_ms == from_ms
+                && (&last.plan, last.price_version) == (&version.plan, version.version)
+        }) {
+            last.span.until_ms = until_ms;
+            continue;
+        }
         terms.push(Term {
             plan: version.plan,
             price_version: version.version,
@@ -326,17 +334,4 @@ pub(crate) async fn terms_of(
         });
     }
     Ok(terms)
-}
-
-fn usage_rows(report: &UsageReport) -> Vec<UsageRow> {
-    let row = |usage: &crate::Usage| UsageRow {
-        bucket: usage.bucket,
-        access_key: usage.key.to_string(),
-        byte_milliseconds: usage.byte_ms,
-        ingress: usage.traffic.ingress,
-        egress: usage.traffic.egress,
-        class_a: usage.traffic.class_a,
-        class_b: usage.traffic.class_b,
-    };
-    report.usages.iter().map(row).collect()
 }

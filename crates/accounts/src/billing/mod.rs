@@ -5,6 +5,7 @@
 //!
 //! Payments come through providers, which are asked for them and tell, in any order and more than once, what became of them.
 
+mod divide;
 mod dunning;
 mod intent;
 mod invoice;

@@ -3,23 +3,24 @@
 use std::time::Duration;
 
 use super::{AccountStatus, IdentityError, LoginSession};
-use crate::{AccessKey, AccessKeyInfo, Accounts, AccountsError, KeyStatus};
+use crate::{AccessKey, AccessKeyInfo, Accounts, AccountsError, KeyStatus, NewKey};
 
 /// Keys of an account that work at a time.
 const KEYS_MAX: usize = 16;
 
 impl Accounts {
-    /// Makes a key for the session's account. A policy narrows it down; it can never do more than its account.
+    /// Makes a key for the session's account, which can never do more than its account. Its id and its secret are random.
     ///
     /// # Errors
+    /// Those of [`Accounts::create_limited_key`];
     /// [`IdentityError::WrongStatus`] unless the account is active, [`IdentityError::TooManyKeys`].
     pub async fn create_own_key(
         &self,
         session: &LoginSession,
-        policy: Option<String>,
+        new: NewKey,
     ) -> Result<AccessKey, IdentityError> {
         self.check_room(session).await?;
-        Ok(self.create_limited_key(session.account, None, policy).await?)
+        Ok(self.create_limited_key(session.account, NewKey { explicit: None, ..new }).await?)
     }
 
     /// The keys of the session's account.

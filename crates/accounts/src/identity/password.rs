@@ -33,7 +33,7 @@ pub(crate) struct Passwords {
 
 struct Shared {
     secret: Zeroizing<[u8; 32]>,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     /// What is checked where there is no password, for the same work.
     nobodys: String,
 }
@@ -46,7 +46,7 @@ impl Passwords {
         let text = |bytes| STANDARD_NO_PAD.encode(bytes);
         let (salt, hash) = (text(salt), text(hash));
         let nobodys = format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${hash}");
-        Ok(Self { shared: Arc::new(Shared { secret, turns: Semaphore::new(AT_ONCE), nobodys }) })
+        Ok(Self { shared: Arc::new(Shared { secret, turns: Arc::new(Semaphore::new(AT_ONCE)), nobodys }) })
     }
 
     /// The hash of a new password, in PHC's form.
@@ -75,9 +75,15 @@ impl Passwords {
         work: impl FnOnce(&Shared) -> T + Send + 'static,
     ) -> Result<T, IdentityError> {
         let shared = Arc::clone(&self.shared);
-        let turn = tokio::time::timeout(WAIT_MAX, self.shared.turns.acquire()).await;
-        let Ok(Ok(_turn)) = turn else { return Err(IdentityError::Busy) };
-        tokio::task::spawn_blocking(move || work(&shared)).await.map_err(|_| IdentityError::Busy)
+        let turn = tokio::time::timeout(WAIT_MAX, Arc::clone(&shared.turns).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return Err(IdentityError::Busy) };
+        // The turn ends with the work: a request that is given up does not stop it.
+        let working = tokio::task::spawn_blocking(move || {
+            let done = work(&shared);
+            drop(turn);
+            done
+        });
+        working.await.map_err(|_| IdentityError::Busy)
     }
 }
 
@@ -125,6 +131,32 @@ mod tests {
         assert!(!verify("correct horse", Some("nonsense")).await);
         let other = Passwords::new(Zeroizing::new([2; 32])).unwrap();
         assert!(!other.verify(secret("correct horse"), Some(hash)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_given_up_keeps_its_turn_until_its_work_is_done() {
+        let passwords = Passwords::new(Zeroizing::new([1; 32])).unwrap();
+        let (started, mut has_started) = tokio::sync::mpsc::channel(AT_ONCE);
+        let (finish, may_finish) = std::sync::mpsc::channel::<()>();
+        let may_finish = Arc::new(std::sync::Mutex::new(may_finish));
+        for _ in 0..AT_ONCE {
+            let (started, may_finish) = (started.clone(), Arc::clone(&may_finish));
+            let request = passwords.in_turn(move |_| {
+                started.try_send(()).unwrap();
+                may_finish.lock().unwrap().recv().unwrap();
+            });
+            tokio::select! {
+                biased;
+                ended = request => panic!("{ended:?} before it could"),
+                begun = has_started.recv() => begun.unwrap(),
+            }
+        }
+        let turns = &passwords.shared.turns;
+        assert_eq!(turns.available_permits(), 0, "all are given up, and all still work");
+        for _ in 0..AT_ONCE {
+            finish.send(()).unwrap();
+        }
+        drop(turns.acquire_many(AT_ONCE as u32).await.unwrap());
     }
 
     #[tokio::test]

@@ -186,9 +186,9 @@ impl Accounts {
     }
 }
 
-/// An address that looks like one.
+/// An address that a letter can be sent to.
 pub(super) fn address(text: &str) -> Result<&str, IdentityError> {
-    user::plausible_email(text)
+    user::valid_email(text)
         .map_err(|_| IdentityError::Invalid { field: "email", expected: "an e-mail address" })
 }
 

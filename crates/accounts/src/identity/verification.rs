@@ -112,6 +112,26 @@ pub(super) async fn open_case(
     Ok(())
 }
 
+/// Who decides: only operators go back on a rejection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decider {
+    Operator,
+    Provider,
+}
+
+/// Opens a case like the account's last one, if that was rejected; an operator decides it. Whether it did.
+async fn reopen(tx: &mut Tx, account: AccountId, now_ms: u64) -> Result<bool, AccountsError> {
+    const LAST: &str = "SELECT level, status FROM verification_case WHERE account = $1
+        ORDER BY opened_at_ms DESC, decided_at_ms DESC LIMIT 1";
+    let Some(last) = tx.query_opt(LAST, &[account.into()]).await? else { return Ok(false) };
+    if last.text(1)?.parse::<CaseStatus>()? != CaseStatus::Rejected {
+        return Ok(false);
+    }
+    let level = VerificationLevel::from_number(last.int(0)?)?;
+    open_case(tx, account, level, ManualProvider.name(), now_ms).await?;
+    Ok(true)
+}
+
 fn from_row(row: &Row) -> Result<VerificationCase, AccountsError> {
     Ok(VerificationCase {
         id: row.text(0)?.to_owned(),
@@ -133,15 +153,25 @@ impl Accounts {
         rows.iter().map(from_row).collect()
     }
 
-    /// Decides the open case of an account. Once the owner is verified as far as the plan needs, the account is active.
-    /// The account's state afterwards.
+    /// Decides the open case of an account, as an operator does. Once the owner is verified as far as the plan needs, the
+    /// account is active. One that was rejected can be approved later: in a new case, so that both decisions stay. The
+    /// account's state afterwards.
     ///
     /// # Errors
-    /// [`IdentityError::NoCase`].
+    /// [`IdentityError::NoCase`] when there is none to decide.
     pub async fn decide_case(
         &self,
         account: AccountId,
         is_approved: bool,
+    ) -> Result<AccountStatus, IdentityError> {
+        self.decide(account, is_approved, Decider::Operator).await
+    }
+
+    async fn decide(
+        &self,
+        account: AccountId,
+        is_approved: bool,
+        by: Decider,
     ) -> Result<AccountStatus, IdentityError> {
         const DECIDE: &str = "UPDATE verification_case SET status = $2, decided_at_ms = $3
             WHERE account = $1 AND status = 'open' RETURNING level";
@@ -153,7 +183,15 @@ impl Accounts {
         self.write(move |tx| {
             Box::pin(async move {
                 let params = [account.into(), status.name().into(), now_ms.into()];
-                let row = tx.query_opt(DECIDE, &params).await?.ok_or(IdentityError::NoCase)?;
+                let mut row = tx.query_opt(DECIDE, &params).await?;
+                if row.is_none()
+                    && is_approved
+                    && by == Decider::Operator
+                    && reopen(tx, account, now_ms).await?
+                {
+                    row = tx.query_opt(DECIDE, &params).await?;
+                }
+                let row = row.ok_or(IdentityError::NoCase)?;
                 if is_approved {
                     tx.execute(RAISE, &[account.into(), row.int(0)?.into()]).await?;
                 }
@@ -178,7 +216,7 @@ impl Accounts {
                 Decision::Approved => true,
                 Decision::Rejected => false,
             };
-            match self.decide_case(case.account, is_approved).await {
+            match self.decide(case.account, is_approved, Decider::Provider).await {
                 // Another gateway, or an operator, was faster.
                 Ok(_) | Err(IdentityError::NoCase) => decided += 1,
                 Err(error) => return Err(error),

@@ -27,5 +27,6 @@ pub(crate) use opening::Mark;
 pub use purge::{Purged, Retention};
 pub use report::{HourUsage, Usage, UsageReport};
 pub use span::Grain;
+pub(crate) use span::HOUR_MS;
 pub(crate) use traffic::{Charge, TrafficLog};
 pub use verify::{UsageDrift, Verification};

@@ -21,7 +21,7 @@ pub(crate) enum Mark {
     EventsKeptFrom,
     /// From when on there are rollups by hour.
     HoursKeptFrom,
-    /// From when on service levels count.
+    /// From when on service levels count: since the first probe, and since what is kept of them.
     WindowsCountFrom,
 }
 

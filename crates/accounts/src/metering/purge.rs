@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use datamesh_billing::WINDOW_MS;
 use datamesh_db::Value;
 
 use super::opening::Mark;
@@ -70,11 +71,17 @@ impl Accounts {
         let before = |age: Duration| now_ms.saturating_sub(age.as_millis() as u64);
         let (hour, _) = Grain::Hour.span(before(retention.events));
         let (month, _) = Grain::Month.span(before(retention.hours));
+        let windows = before(retention.windows) / WINDOW_MS * WINDOW_MS;
         self.db()
             .write::<_, AccountsError, _>(move |tx| {
                 Box::pin(async move {
                     Mark::EventsKeptFrom.advance(tx, hour).await?;
-                    Mark::HoursKeptFrom.advance(tx, month).await
+                    Mark::HoursKeptFrom.advance(tx, month).await?;
+                    // What is forgotten must not look as if nobody had been there. Without a probe nothing counts at all.
+                    if Mark::WindowsCountFrom.read(tx).await?.is_some() {
+                        Mark::WindowsCountFrom.advance(tx, windows).await?;
+                    }
+                    Ok(())
                 })
             })
             .await?;
@@ -86,8 +93,8 @@ impl Accounts {
             warnings: self.delete_all(WARNINGS, vec![before(retention.warnings).into()]).await?,
             shares: self.delete_all(SHARES, vec![now_ms.into()]).await?,
             books: self.delete_all(BOOKS, vec![book(Month(0)), book(last_month)]).await?,
-            windows: self.delete_all(WINDOWS, vec![before(retention.windows).into()]).await?
-                + self.delete_all(PROBES, vec![before(retention.windows).into()]).await?,
+            windows: self.delete_all(WINDOWS, vec![windows.into()]).await?
+                + self.delete_all(PROBES, vec![windows.into()]).await?,
         })
     }
 

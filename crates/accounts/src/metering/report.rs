@@ -1,8 +1,9 @@
 //! What an account has used in a month, or in its hours.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use datamesh_billing::Span;
 use datamesh_db::Tx;
 use datamesh_types::AccountId;
 
@@ -137,6 +138,59 @@ impl Accounts {
             })
             .await
     }
+}
+
+/// What was used in a part of a month, of one bucket by one key.
+type Parts = BTreeMap<(i64, Arc<str>), Usage>;
+
+impl Accounts {
+    /// What an account has used in each of some spans of a month that was told, which don't overlap: by whole hours, those
+    /// that begin in the span. `None` when the month's hours are no longer kept.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub(crate) async fn usage_within(
+        &self,
+        account: AccountId,
+        report: &UsageReport,
+        spans: &[Span],
+    ) -> Result<Option<Vec<Vec<Usage>>>, AccountsError> {
+        let (from_ms, until_ms, end_ms) = (report.from_ms, report.until_ms, report.month.next().start_ms());
+        let buckets: BTreeSet<i64> = report.usages.iter().map(|usage| usage.bucket).collect();
+        let (buckets, spans): (Arc<[i64]>, Arc<[Span]>) = (buckets.into_iter().collect(), spans.into());
+        self.db()
+            .scan(move |tx| {
+                let (buckets, spans) = (Arc::clone(&buckets), Arc::clone(&spans));
+                Box::pin(async move {
+                    if Mark::HoursKeptFrom.read(tx).await?.is_some_and(|kept| from_ms < kept) {
+                        return Ok(None);
+                    }
+                    let mut parts = vec![Parts::new(); spans.len()];
+                    let bases = base_of(tx, account, from_ms).await?;
+                    for bucket in &*buckets {
+                        let base = bases.get(bucket).copied().unwrap_or_default();
+                        let hours = hours_of(tx, account, *bucket, (from_ms, end_ms)).await?;
+                        for hour in every_hour(*bucket, base, hours, (from_ms, until_ms)) {
+                            add_to(&mut parts, &spans, hour);
+                        }
+                    }
+                    Ok(Some(parts.into_iter().map(|part| part.into_values().collect()).collect()))
+                })
+            })
+            .await
+    }
+}
+
+/// Adds an hour to what was used in the span that it begins in.
+fn add_to(parts: &mut [Parts], spans: &[Span], HourUsage { start_ms, usage: hour }: HourUsage) {
+    let of = spans.iter().position(|span| (span.from_ms..span.until_ms).contains(&start_ms));
+    let Some(part) = of.and_then(|index| parts.get_mut(index)) else { return };
+    let fresh = Usage { byte_ms: 0, object_ms: 0, traffic: Traffic::default(), ..hour.clone() };
+    let usage = part.entry((hour.bucket, Arc::clone(&hour.key))).or_insert(fresh);
+    (usage.bytes, usage.objects) = (hour.bytes, hour.objects);
+    usage.byte_ms += hour.byte_ms;
+    usage.object_ms += hour.object_ms;
+    usage.traffic += hour.traffic;
 }
 
 /// What each bucket stored when a month began.

@@ -2,8 +2,8 @@
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use datamesh_accounts::{
-    AccountMail, AccountStatus, IdentityError, KeyStatus, LoginSession, MailText, NewRegistration, Proof,
-    Secret, VerificationLevel, login_text,
+    AccountMail, AccountStatus, IdentityError, KeyStatus, LoginSession, MailText, NewKey, NewRegistration,
+    Proof, Secret, VerificationLevel, login_text,
 };
 
 use super::*;
@@ -291,7 +291,8 @@ async fn sessions_manage_the_keys_of_their_own_account_and_no_others() {
         let (one, other) =
             (session(&accounts, "a@example.org").await, session(&accounts, "b@example.org").await);
         let policy = r#"{"Statement": {"Effect": "Allow", "Action": "s3:Get*", "Resource": "*"}}"#;
-        let key = accounts.create_own_key(&one, Some(policy.to_owned())).await.unwrap();
+        let limited = NewKey { policy: Some(policy.to_owned()), ..NewKey::default() };
+        let key = accounts.create_own_key(&one, limited).await.unwrap();
         let id = key.access_key_id.as_str();
         assert_eq!(accounts.list_own_keys(&other).await.unwrap(), []);
         for refused in [
@@ -328,9 +329,9 @@ async fn sessions_manage_the_keys_of_their_own_account_and_no_others() {
         fixture.clock.advance(Duration::from_secs(5));
         assert!(!works(&new.access_key_id).await);
         for _ in 0..16 {
-            accounts.create_own_key(&one, None).await.unwrap();
+            accounts.create_own_key(&one, NewKey::default()).await.unwrap();
         }
-        let full = accounts.create_own_key(&one, None).await;
+        let full = accounts.create_own_key(&one, NewKey::default()).await;
         assert!(matches!(full, Err(IdentityError::TooManyKeys { maximum: 16 })));
     })
     .await;

@@ -141,6 +141,43 @@ async fn a_month_is_divided_by_plan_and_who_leaves_pays_for_what_was_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_used_before_there_were_prices_costs_nothing() {
+    for_each_engine(|db| async move {
+        let books = Books::open(db, "free").await;
+        // As much as the free plan allows.
+        let bytes = 4_000_000_000;
+        books.store(bytes).await;
+        let month_ms = books.month.next().start_ms() - books.month.start_ms();
+        // In the middle of an hour, of which nothing is billed.
+        let paid_ms = DAY.as_millis() as u64;
+        books.advance(Duration::from_millis(month_ms - paid_ms) - Duration::from_mins(20));
+        books.accounts.subscribe(books.account, "enterprise", None).await.unwrap();
+        books.advance(Duration::from_mins(20) + DAY / 2);
+        books.accounts.subscribe(books.account, "premium", None).await.unwrap();
+        books.end_month();
+        let invoice = books.run().await;
+        let half = i128::from(bytes) * i128::from(paid_ms / 2);
+        let storage: Vec<_> =
+            amounts(&invoice).into_iter().filter(|(item, ..)| *item == Item::Storage).collect();
+        let [(_, on_enterprise, dear), (_, on_premium, cheap)] = storage[..] else { panic!("{storage:?}") };
+        assert_eq!(
+            (on_enterprise, on_premium),
+            (half, half),
+            "each is priced by the plan that it was stored on"
+        );
+        // 4 GB for half a day at 0.10 for the month; premium includes them.
+        let expected = 400_000 * paid_ms / 2 / month_ms;
+        assert!(dear.unsigned_abs().abs_diff(expected) <= 1, "{dear} is not {expected}");
+        assert_eq!(cheap, 0);
+        assert_eq!(invoice.export.verify().unwrap(), Vec::<String>::new());
+        let mut moved = invoice.export.clone();
+        moved.usage[0].term = 1;
+        assert_ne!(moved.verify().unwrap(), Vec::<String>::new(), "usage belongs to its plan");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_month_costs_what_was_in_force_when_it_began() {
     for_each_engine(|db| async move {
         let books = Books::open(db, "enterprise").await;

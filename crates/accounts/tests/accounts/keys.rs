@@ -1,7 +1,7 @@
 //! The key ring and access keys.
 
 use super::*;
-use datamesh_accounts::KeyStatus;
+use datamesh_accounts::{KeyStatus, NewKey};
 use datamesh_pipeline::chunk_id;
 use datamesh_types::{AccountId, DomainId};
 
@@ -124,6 +124,50 @@ async fn a_revocation_reaches_its_gateway_at_once_and_the_others_within_five_sec
         let mut statuses: Vec<_> = listed.iter().map(|key| (&key.access_key_id, key.status)).collect();
         statuses.sort_by_key(|(_, status)| *status == KeyStatus::Revoked);
         assert_eq!(statuses, [(&kept, KeyStatus::Active), (&id, KeyStatus::Revoked)]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_made_for_a_time_ends_with_it_and_so_does_what_replaces_it() {
+    for_each_engine(|db| async move {
+        const HOUR: Duration = Duration::from_hours(1);
+        let fixture = Fixture::new(db);
+        let accounts = fixture.gateway().await;
+        let user = user(&accounts, "free").await;
+        let now_ms = fixture.clock.now_ms();
+        for past_ms in [now_ms, now_ms - 1, 0, u64::MAX] {
+            let new = NewKey { expires_at_ms: Some(past_ms), ..NewKey::default() };
+            let refused = accounts.create_limited_key(user.id, new).await.unwrap_err();
+            assert!(matches!(refused, AccountsError::InvalidPeriod { .. }), "{past_ms}: {refused}");
+        }
+        let end_ms = now_ms + 2 * HOUR.as_millis() as u64;
+        let new = NewKey { expires_at_ms: Some(end_ms), ..NewKey::default() };
+        let old = accounts.create_limited_key(user.id, new).await.unwrap();
+        assert_eq!(old.expires_at_ms, Some(end_ms));
+        let states = async || {
+            let keys = accounts.list_keys(user.id).await.unwrap();
+            let mut states: Vec<_> =
+                keys.iter().map(|key| (key.access_key_id != old.access_key_id, key.status)).collect();
+            states.sort_by_key(|(is_new, _)| *is_new);
+            states
+        };
+        assert_eq!(states().await, [(false, KeyStatus::Active)], "it is in nobody's place");
+
+        fixture.clock.advance(HOUR);
+        let new = accounts.rotate_key(&old.access_key_id, 2 * HOUR).await.unwrap();
+        assert_eq!(new.expires_at_ms, Some(end_ms), "no key outlives itself by being replaced");
+        assert_eq!(states().await, [(false, KeyStatus::Rotating), (true, KeyStatus::Active)]);
+        assert!(accounts.rotate_key(&old.access_key_id, HOUR).await.is_err(), "it was replaced before");
+        for key in [&old, &new] {
+            assert!(accounts.lookup(&key.access_key_id).await.unwrap().is_some());
+        }
+        fixture.clock.advance(HOUR + Duration::from_secs(5));
+        for key in [&old, &new] {
+            assert!(accounts.lookup(&key.access_key_id).await.unwrap().is_none());
+        }
+        assert!(states().await.iter().all(|(_, status)| *status == KeyStatus::Revoked));
+        assert!(accounts.rotate_key(&new.access_key_id, HOUR).await.is_err(), "its time is over");
     })
     .await;
 }

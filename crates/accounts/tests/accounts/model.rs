@@ -2,7 +2,7 @@
 
 use super::*;
 use datamesh_accounts::Reservation;
-use datamesh_db::UsageChange;
+use datamesh_db::{CommitHook, UsageChange};
 use datamesh_types::AccountId;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -61,7 +61,8 @@ impl Run {
         }
     }
 
-    /// A write of `size` in place of `old`, through a reservation of at least that much.
+    /// A write of `size` in place of `old`: through a reservation of all of it, or else of what it grows by, or else
+    /// through none at all, which the commit judges.
     async fn put(&mut self, bucket: usize, size: u64, old: Option<usize>) {
         let old_size = old.map(|index| self.model.objects[bucket][index]);
         let objects = i64::from(old.is_none());
@@ -71,10 +72,23 @@ impl Run {
             bytes: size as i64 - old_size.unwrap_or(0) as i64,
             objects,
         };
-        let Some(reservation) = self.reserve(bucket, size, 1).await else { return };
         let growth = [change.bytes.max(0) as u64, objects as u64];
-        quotas::commit(&self.db, Arc::new(reservation), change).await.unwrap();
-        assert!(self.model.fits(bucket, growth), "{growth:?} does not fit");
+        let reservation = match self.reserve(bucket, size, 1).await {
+            None => self.reserve(bucket, growth[0], growth[1]).await,
+            reservation => reservation,
+        };
+        let must_succeed = reservation.is_some();
+        assert!(must_succeed || growth != [0, 0], "what does not grow always fits");
+        let hook: Arc<dyn CommitHook> = match reservation {
+            Some(reservation) => Arc::new(reservation),
+            None => self.gateway().release_hook(),
+        };
+        match quotas::commit(&self.db, hook, change).await {
+            Ok(()) => assert!(self.model.fits(bucket, growth), "{growth:?} does not fit"),
+            // Others hold what is left.
+            Err(DbError::Rejected { .. }) if !must_succeed => return,
+            Err(error) => panic!("{error}"),
+        }
         match old {
             Some(index) => self.model.objects[bucket][index] = size,
             None => self.model.objects[bucket].push(size),

@@ -1,7 +1,7 @@
 //! Quotas that cannot be raced (faults.md, F15).
 
 use super::*;
-use datamesh_accounts::{Drift, Reservation};
+use datamesh_accounts::{Counter, Drift, Reservation};
 use datamesh_db::{CommitHook, UsageChange};
 use datamesh_types::{AccountId, MIB};
 
@@ -73,6 +73,33 @@ async fn of_64_uploads_for_the_last_mebibyte_only_those_that_fit_get_in() {
         }
         assert_eq!(stored, 3);
         assert_eq!(usage(&fixture, &gateways[1], account).await.0, 9 * MIB + 3 * size);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_room_of_what_is_replaced_is_there_once() {
+    for_each_engine(|db| async move {
+        let fixture = Fixture::new(db.clone());
+        let gateways = [fixture.gateway().await, fixture.gateway().await];
+        let account = user(&gateways[0], "unlimited").await.id;
+        limit_bytes(&gateways[0], account, 10).await;
+        set_limit(&gateways[0], &Owner::Account(account), Dimension::Objects, 1).await;
+        let full = gateways[0].reserve_in(account, BUCKET, 10, 1).await.unwrap();
+        store(&db, full, 10, 1).await.unwrap();
+        let refused = gateways[0].reserve_in(account, BUCKET, 10, 1).await.unwrap_err();
+        assert!(matches!(refused, AccountsError::QuotaExceeded { .. }), "{refused}");
+        // Both are to replace the object; before the second does, it is deleted and another one takes its place.
+        let first = gateways[0].reserve_in(account, BUCKET, 0, 0).await.unwrap();
+        let second = gateways[1].reserve_in(account, BUCKET, 0, 0).await.unwrap();
+        store(&db, first, -3, 0).await.unwrap();
+        let change = |bytes, objects| UsageChange { account, bucket: BUCKET, bytes, objects };
+        commit(&db, gateways[0].release_hook(), change(-7, -1)).await.unwrap();
+        let other = gateways[0].reserve_in(account, BUCKET, 9, 1).await.unwrap();
+        store(&db, other, 9, 1).await.unwrap();
+        let refused = store(&db, second, 7, 1).await.unwrap_err();
+        assert!(matches!(refused, DbError::Rejected { .. }), "{refused}");
+        assert_eq!(usage(&fixture, &gateways[0], account).await.0, 9);
     })
     .await;
 }
@@ -324,8 +351,11 @@ async fn reconciling_reports_every_difference_and_mends_it() {
         let stored = StoredUsage { account, bucket: BUCKET, bytes: 1_000, objects: 1 };
         let truth = Arc::new(Counted(vec![stored]));
         let found = accounts.reconcile(truth.clone()).await.unwrap();
-        let drift =
-            |dimension, recorded| Drift { owner: Owner::Account(other), dimension, recorded, counted: 0 };
+        let owner = Owner::Account(other);
+        let drift = |dimension, recorded| {
+            let (owner, counter) = (owner.clone(), Counter::Used);
+            Drift { owner, dimension, counter, recorded, counted: 0 }
+        };
         let expected = [drift(Dimension::Bytes, 7), drift(Dimension::Objects, 1)];
         assert_eq!((found.owners_checked, found.drifts.as_slice()), (2, expected.as_slice()));
         assert_eq!(accounts.mend_usage(truth.clone()).await.unwrap(), found);

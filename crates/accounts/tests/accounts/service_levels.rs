@@ -145,6 +145,33 @@ async fn a_month_that_kept_its_promise_is_owed_as_a_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_month_that_becomes_final_after_its_windows_were_forgotten_is_not_credited_for_them() {
+    for_each_engine(|db| async move {
+        let books = Books::promised(db, 2).await;
+        for number in 0..24 {
+            books.accounts.record_probe(true).await.unwrap();
+            // Four of them are kept: the oldest was under way at the age at which they are forgotten.
+            if number < 23 {
+                books.advance(WINDOW);
+            }
+        }
+        books.advance(WINDOW / 2);
+        let retention = |windows| Retention { events: 99 * DAY, hours: 99 * DAY, warnings: DAY, windows };
+        books.accounts.purge(retention(3 * WINDOW)).await.unwrap();
+        books.advance(WINDOW / 2);
+        let level = books.level().await;
+        assert_eq!((level.windows.len(), level.availability), (4, Some(1_000_000)));
+        books.end_month();
+        let id = books.accounts.run_invoices(books.month).await.unwrap().made.remove(0).export.id;
+        books.accounts.purge(retention(WINDOW)).await.unwrap();
+        let invoice = books.accounts.finalize_invoice(&id).await.unwrap();
+        let settlement = books.accounts.settlement(&invoice).await.unwrap();
+        assert_eq!((settlement.credit_notes, settlement.owed), (vec![], invoice.export.invoice.total));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn windows_are_forgotten_after_a_while() {
     for_each_engine(|db| async move {
         let books = Books::promised(db, 1).await;

@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 
 use datamesh_accounts::{
-    AccountStatus, Decision, IdentityError, Judgement, VerificationCase, VerificationLevel,
-    VerificationProvider,
+    AccountStatus, Act, Decision, Digest, IdentityError, Judgement, NewKey, VerificationCase,
+    VerificationLevel, VerificationProvider,
 };
 
 use super::identity::{register, registration, session};
@@ -18,7 +18,7 @@ async fn a_plan_that_needs_more_waits_for_a_decision() {
         let user = register(&accounts, registration("a@example.org", "premium")).await;
         assert_eq!(user.status, AccountStatus::Pending);
         let pending = session(&accounts, "a@example.org").await;
-        let refused = accounts.create_own_key(&pending, None).await;
+        let refused = accounts.create_own_key(&pending, NewKey::default()).await;
         assert!(
             matches!(refused, Err(IdentityError::WrongStatus { status: AccountStatus::Pending })),
             "{refused:?}"
@@ -35,13 +35,28 @@ async fn a_plan_that_needs_more_waits_for_a_decision() {
         assert!(matches!(accounts.decide_case(user.id, true).await, Err(IdentityError::NoCase)));
         let active = session(&accounts, "a@example.org").await;
         assert_eq!((active.status, active.level), (AccountStatus::Active, VerificationLevel::Identity));
-        accounts.create_own_key(&active, None).await.unwrap();
+        accounts.create_own_key(&active, NewKey::default()).await.unwrap();
         fixture.clock.advance(Duration::from_secs(5));
         assert!(accounts.lookup(&key.access_key_id).await.unwrap().is_some());
 
         let user = register(&accounts, registration("b@example.org", "enterprise")).await;
         assert_eq!(accounts.decide_case(user.id, false).await.unwrap(), AccountStatus::Pending);
         assert_eq!(accounts.open_cases(10).await.unwrap(), []);
+
+        // A rejection is not the end, and stays on record beside the approval.
+        assert!(matches!(accounts.decide_case(user.id, false).await, Err(IdentityError::NoCase)));
+        fixture.clock.advance(Duration::from_secs(60));
+        let act = Act::new("operator", "approve", &user.id.to_string(), "passport came", Digest::NONE, false);
+        let approved = accounts.acting(Arc::new(act)).decide_case(user.id, true).await.unwrap();
+        assert_eq!(approved, AccountStatus::Active);
+        let cases =
+            fixture.rows("SELECT status, level FROM verification_case ORDER BY opened_at_ms, status").await;
+        let statuses: Vec<_> = cases.iter().map(|row| row.text(0).unwrap()).collect();
+        assert_eq!(statuses, ["approved", "rejected", "approved"]);
+        assert_eq!(cases[1].int(1).unwrap(), cases[2].int(1).unwrap(), "as far as it was asked for");
+        assert!(matches!(accounts.decide_case(user.id, true).await, Err(IdentityError::NoCase)));
+        let entries = fixture.rows("SELECT COUNT(*) FROM audit_entry").await;
+        assert_eq!(entries[0].uint(0).unwrap(), 1, "it is in the audit log");
     })
     .await;
 }

@@ -64,7 +64,7 @@ impl S3Gateway {
             attributes: attributes.encode(),
             now_ms: now_ms(),
         };
-        let hook = self.reserve(&bucket, 0, 1).await?;
+        let hook = self.reserve_version(&bucket, &complete.key, 0).await?;
         let change = Change::written(EventKind::CompleteUpload, &complete.key, &complete.etag);
         let catalog = self.announcing(&bucket, &caller, &[change]).await?;
         let committed = catalog.complete_upload(complete, hook).await.map_err(|error| match error {

@@ -164,6 +164,8 @@ impl S3Gateway {
             stated: Stated::by_headers(&req.headers),
             ..attributes_of!(input)?
         };
+        // Nobody uploads parts of an object that is one too many; the reservation that counts is the completion's.
+        drop(self.reserve_version(&bucket, input.key.as_bytes(), 0).await?);
         let create = datamesh_catalog::CreateUpload {
             bucket: bucket.id,
             key: input.key.clone().into_bytes(),

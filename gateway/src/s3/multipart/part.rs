@@ -154,7 +154,7 @@ impl S3Gateway {
     ) -> S3Result<(Part, Option<StoredChecksum>)> {
         let Target { bucket, key, number, upload, content_type, planned, key_of_parts } = target;
         self.check_object_size(&bucket, len.max()).await?;
-        let hook = self.reserve(&bucket, len.max(), 0).await?;
+        let hook = self.reserve_part(&bucket, &key, (upload.id, number), len.max()).await?;
         let class = self.classes.named(&upload.storage_class)?;
         let destination = destination(&key_of_parts, class, content_type, false);
         let ingested = self.ingest.store(body, len, hasher, destination.clone()).await;
