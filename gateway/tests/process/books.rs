@@ -61,8 +61,8 @@ fn books_that_are_not_what_is_stored_are_exit_code_6_until_they_are_mended() {
     assert_eq!(gateway.terminate(), Some(0));
 }
 
-/// The value of a metric, once the gateway shows it.
-fn metric(data_dir: &Path, name: &str) -> Option<f64> {
+/// The value of a gauge that counts, once the gateway shows it.
+fn metric(data_dir: &Path, name: &str) -> Option<u64> {
     let (address, _) = admin_access(data_dir);
     let (_, metrics) = http(&address, "GET", "/metrics", "", "");
     let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -71,7 +71,7 @@ fn metric(data_dir: &Path, name: &str) -> Option<f64> {
 
 /// Waits until the verification of a gateway has shown what it found: drift of quotas and of usage, and whether the audit
 /// log is intact.
-fn verified(data_dir: &Path) -> [f64; 3] {
+fn verified(data_dir: &Path) -> [u64; 3] {
     const NAMES: [&str; 3] = ["datamesh_quota_drift", "datamesh_usage_drift", "datamesh_audit_intact"];
     let give_up = Instant::now() + Duration::from_mins(1);
     // It is set last.
@@ -93,14 +93,14 @@ fn the_job_that_verifies_shows_what_was_tampered_with_as_metrics() {
     };
     let gateway = start();
     admin_json(&data_dir, &["user", "create", "ann@example.org", "--plan", "free"]);
-    assert_eq!(verified(&data_dir), [0.0, 0.0, 1.0]);
+    assert_eq!(verified(&data_dir), [0, 0, 1]);
     assert_eq!(gateway.terminate(), Some(0));
 
     for (sql, shown) in [
-        ("UPDATE quota SET used = used + 7 WHERE dimension = 1", [1.0, 0.0, 1.0]),
-        ("UPDATE quota SET used = used - 7, reserved = reserved - 3 WHERE dimension = 1", [1.0, 0.0, 1.0]),
-        ("UPDATE quota SET reserved = reserved + 3 WHERE dimension = 1", [0.0, 0.0, 1.0]),
-        ("UPDATE audit_entry SET actor = 'somebody' WHERE sequence = 1", [0.0, 0.0, 0.0]),
+        ("UPDATE quota SET used = used + 7 WHERE dimension = 1", [1, 0, 1]),
+        ("UPDATE quota SET used = used - 7, reserved = reserved - 3 WHERE dimension = 1", [1, 0, 1]),
+        ("UPDATE quota SET reserved = reserved + 3 WHERE dimension = 1", [0, 0, 1]),
+        ("UPDATE audit_entry SET actor = 'somebody' WHERE sequence = 1", [0, 0, 0]),
     ] {
         tamper(&data_dir, sql);
         let gateway = start();
@@ -116,7 +116,7 @@ fn the_job_that_verifies_shows_what_was_tampered_with_as_metrics() {
     let gateway = start();
     let give_up = Instant::now() + Duration::from_mins(1);
     // Once it has been rolled up.
-    while metric(&data_dir, "datamesh_usage_drift").is_none_or(|drift| drift == 0.0) {
+    while metric(&data_dir, "datamesh_usage_drift").is_none_or(|drift| drift == 0) {
         assert!(Instant::now() < give_up, "no drift of usage is shown");
     }
     assert_eq!(gateway.terminate(), Some(0));
