@@ -70,6 +70,8 @@ pub struct Gateway {
     said: Vec<String>,
     data_dir: PathBuf,
     arguments: Vec<String>,
+    /// Where its log goes, if not to the test's.
+    log: Option<PathBuf>,
     // Removes the data when the test is over.
     _temporary: Option<TempDir>,
 }
@@ -82,12 +84,22 @@ impl Gateway {
 
     /// Like [`Self::start`], with more arguments for `dev`.
     pub fn start_with(arguments: &[&str]) -> Result<Self> {
+        Self::dev(arguments, false)
+    }
+
+    /// Like [`Self::start`], with a log of that level, which the test can read.
+    pub fn start_logging(level: &str) -> Result<Self> {
+        Self::dev(&["--log", level], true)
+    }
+
+    fn dev(arguments: &[&str], is_log_kept: bool) -> Result<Self> {
         let temporary = tempfile::tempdir()?;
         let data_dir = temporary.path().join("data");
+        let log = is_log_kept.then(|| temporary.path().join("gateway.log"));
         let dev = ["dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"];
         let folder = data_dir.to_str().context("a temporary path is text")?;
         let arguments = [&dev[..], &[folder], arguments].concat();
-        Self::spawned(temporary, data_dir.clone(), &arguments)
+        Self::spawned(temporary, data_dir.clone(), &arguments, log)
     }
 
     /// Starts a gateway that serves by `config`, which says everything but `data_dir`, and waits until it does.
@@ -96,13 +108,23 @@ impl Gateway {
         let (data_dir, file) = (temporary.path().join("data"), temporary.path().join("gateway.toml"));
         fs::write(&file, format!("data_dir = '{}'\n{config}", data_dir.display()))?;
         let file = file.to_str().context("a temporary path is text")?.to_owned();
-        Self::spawned(temporary, data_dir, &["serve", "--config", &file])
+        Self::spawned(temporary, data_dir, &["serve", "--config", &file], None)
     }
 
-    fn spawned(temporary: TempDir, data_dir: PathBuf, arguments: &[&str]) -> Result<Self> {
+    fn spawned(
+        temporary: TempDir,
+        data_dir: PathBuf,
+        arguments: &[&str],
+        log: Option<PathBuf>,
+    ) -> Result<Self> {
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-        let (child, said) = spawn(&arguments)?;
-        Ok(Self { child, said, data_dir, arguments, _temporary: Some(temporary) })
+        let (child, said) = spawn(&arguments, log.as_deref())?;
+        Ok(Self { child, said, data_dir, arguments, log, _temporary: Some(temporary) })
+    }
+
+    /// What it has logged, of one that was started by [`Self::start_logging`].
+    pub fn log(&self) -> Result<Vec<u8>> {
+        Ok(fs::read(self.log.as_ref().context("it logs to the test's own output")?)?)
     }
 
     /// Its data directory.
@@ -164,7 +186,7 @@ impl Gateway {
 
     /// Starts the process again on the same data.
     pub fn restart(&mut self) -> Result<()> {
-        (self.child, self.said) = spawn(&self.arguments)?;
+        (self.child, self.said) = spawn(&self.arguments, self.log.as_deref())?;
         Ok(())
     }
 
@@ -183,11 +205,16 @@ impl Drop for Gateway {
 }
 
 /// The process, once it is ready, and what it printed before.
-fn spawn(arguments: &[String]) -> Result<(Child, Vec<String>)> {
+fn spawn(arguments: &[String], log: Option<&Path>) -> Result<(Child, Vec<String>)> {
+    let stderr = match log {
+        Some(log) => fs::OpenOptions::new().create(true).append(true).open(log)?.into(),
+        None => Stdio::inherit(),
+    };
     let mut child = Command::new(binary("datamesh-gateway")?)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(stderr)
         .spawn()
         .context("starting datamesh-gateway")?;
     let stdout = child.stdout.take().context("the gateway's output")?;

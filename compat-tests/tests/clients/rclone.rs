@@ -38,7 +38,16 @@ fn rclone_syncs_and_checks_a_tree() -> Result<()> {
     fs::remove_file(tree.join("large"))?;
     client.run("rclone", &copy)?;
     client.run("rclone", &["check", "--download", path_text(&tree), "mesh:rclone-bucket/tree"])?;
-    client.run("rclone", &["copy", "mesh:rclone-bucket/tree", "mesh:rclone-bucket/copy"])?;
+    client.run("rclone", &["copy", path_text(&tree), "mesh:rclone-bucket/copied"])?;
+    client.run("rclone", &["check", "--download", path_text(&tree), "mesh:rclone-bucket/copied"])?;
+    let copied =
+        client.output("rclone", &["copy", "-v", "mesh:rclone-bucket/tree", "mesh:rclone-bucket/copy"])?;
+    let told = String::from_utf8_lossy(&copied.stderr);
+    let by_server = told.matches("Copied (server-side copy)").count();
+    ensure!(
+        copied.status.success() && by_server >= 60,
+        "{by_server} of 60 were copied by the gateway: {told}"
+    );
     client.run("rclone", &["check", "--download", "mesh:rclone-bucket/tree", "mesh:rclone-bucket/copy"])?;
     client.run("rclone", &["purge", "mesh:rclone-bucket"])?;
     ensure_healthy(&gateway)

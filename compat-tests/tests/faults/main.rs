@@ -7,4 +7,5 @@ mod erasure_faults;
 mod gateway_faults;
 mod ledger;
 mod outbox;
+mod secrecy;
 mod two_gateways;

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::invoice::Line;
 use crate::{BillingError, Invoice, Term, UsageRow};
 
+/// Those of 31 days.
+const MONTH_SECONDS_MAX: i128 = 31 * 86_400;
+
 /// An invoice, and what anybody needs to recompute it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,7 +34,33 @@ impl Export {
         if format != Invoice::FORMAT {
             return Err(invalid(format!("format {format} is not known, only {}", Invoice::FORMAT)));
         }
+        export.check().map_err(invalid)?;
         Ok(export)
+    }
+
+    /// Whether its times fit together: nothing is computed from months, terms and usage that cannot be.
+    fn check(&self) -> Result<(), String> {
+        let Invoice { month, billed, .. } = self.invoice;
+        if !(1..=MONTH_SECONDS_MAX).contains(&month.seconds()) {
+            return Err(format!("its month has {} seconds", month.seconds()));
+        }
+        if billed.from_ms != month.from_ms || !(month.from_ms..=month.until_ms).contains(&billed.until_ms) {
+            return Err("what is billed is no part of its month".to_owned());
+        }
+        let mut free_from_ms = billed.from_ms;
+        for (number, Term { span, .. }) in (1..).zip(&self.terms) {
+            if span.from_ms < free_from_ms || span.until_ms < span.from_ms || span.until_ms > billed.until_ms
+            {
+                return Err(format!(
+                    "term {number} is not after the one before it and within what is billed"
+                ));
+            }
+            free_from_ms = span.until_ms;
+        }
+        match self.usage.iter().find(|row| row.term >= self.terms.len() as u64) {
+            Some(row) => Err(format!("there is usage of term {}, of {}", row.term + 1, self.terms.len())),
+            None => Ok(()),
+        }
     }
 
     /// Recomputes the invoice: every difference, in words. None is the only good answer.
@@ -125,6 +154,31 @@ mod tests {
             let found = changed.verify().unwrap();
             assert!(found.iter().any(|difference| difference.starts_with(what)), "{what}: {found:?}");
         }
+    }
+
+    #[test]
+    fn times_that_do_not_fit_together_are_refused() {
+        type Change = fn(&mut Export);
+        let twice: Change = |export| export.terms.push(export.terms[0].clone());
+        let edits: [(&str, Change); 7] = [
+            ("its month", |export| export.invoice.month.until_ms = u64::MAX),
+            ("its month", |export| export.invoice.month.until_ms = 0),
+            ("what is billed", |export| export.invoice.billed.until_ms += 1),
+            ("what is billed", |export| export.invoice.billed.from_ms += 1),
+            ("term 1", |export| export.terms[0].span.until_ms += 1),
+            ("term 2", twice),
+            ("usage of term 2, of 1", |export| export.usage[0].term = 1),
+        ];
+        for (what, change) in edits {
+            let mut changed = export();
+            change(&mut changed);
+            let text = serde_json::to_vec(&changed).unwrap();
+            let refused = Export::parse(&text).unwrap_err().to_string();
+            assert!(refused.contains(what), "{what}: {refused}");
+        }
+        let mut large = export();
+        large.usage = vec![UsageRow { byte_milliseconds: i128::MAX, ..large.usage[0].clone() }; 2];
+        assert!(matches!(large.verify(), Err(BillingError::TooLarge { item: "storage" })));
     }
 
     #[test]

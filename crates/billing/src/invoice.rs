@@ -73,8 +73,8 @@ impl Item {
         }
     }
 
-    /// How much of it was used in one term.
-    fn used(self, term: u64, rows: &[UsageRow]) -> i128 {
+    /// How much of it was used in one term. `None`: more than can be counted.
+    fn used(self, term: u64, rows: &[UsageRow]) -> Option<i128> {
         let used = |row: &UsageRow| match self {
             Self::Month => 0,
             Self::Storage => row.byte_milliseconds,
@@ -83,7 +83,7 @@ impl Item {
             Self::ClassA => row.class_a.into(),
             Self::ClassB => row.class_b.into(),
         };
-        rows.iter().filter(|row| row.term == term).map(used).sum()
+        rows.iter().filter(|row| row.term == term).map(used).try_fold(0, i128::checked_add)
     }
 }
 
@@ -169,7 +169,8 @@ impl Invoice {
             }
             add(line(term, Item::Month, (term.span.seconds(), 0), month, &root)?);
             for item in Item::METERED {
-                let quantities = (item.used(index, usage), included(term, item, month));
+                let too_large = BillingError::TooLarge { item: item.name() };
+                let quantities = item.used(index, usage).zip(included(term, item, month)).ok_or(too_large)?;
                 add(line(term, item, quantities, month, &root)?);
             }
         }
@@ -188,11 +189,10 @@ impl Invoice {
     }
 }
 
-/// What a term's plan includes for as long as the term lasts, rounded down.
-fn included(term: &Term, item: Item, month: Span) -> i128 {
-    let whole = i128::from(item.tariff(&term.prices).included) * item.unit(month.seconds());
-    // Months have seconds: 2^22 of them at most, so that this stays within 2^121.
-    whole * term.span.seconds() / month.seconds().max(1)
+/// What a term's plan includes for as long as the term lasts, rounded down. `None`: more than can be counted.
+fn included(term: &Term, item: Item, month: Span) -> Option<i128> {
+    let whole = i128::from(item.tariff(&term.prices).included).checked_mul(item.unit(month.seconds()))?;
+    Some(whole.checked_mul(term.span.seconds())? / month.seconds().max(1))
 }
 
 fn line(
@@ -205,7 +205,7 @@ fn line(
     let too_large = || BillingError::TooLarge { item: item.name() };
     let unit = item.unit(month.seconds().max(1));
     let price = item.tariff(&term.prices).price;
-    let billable = (quantity - included).max(0);
+    let billable = quantity.checked_sub(included).ok_or_else(too_large)?.max(0);
     let product = billable.checked_mul(price.into()).ok_or_else(too_large)?;
     let rounded = product.checked_add(unit / 2).ok_or_else(too_large)? / unit;
     Ok(Line {

@@ -161,14 +161,35 @@ impl Client {
 
     /// A presigned URL's path and query.
     pub fn presigned(&self, method: &str, path: &str, age_seconds: i64, expires_seconds: u32) -> String {
+        self.presigned_with(method, path, &[], age_seconds, expires_seconds)
+    }
+
+    /// The same for a target with a query, and for headers that have to be sent along.
+    pub fn presigned_with(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        age_seconds: i64,
+        expires_seconds: u32,
+    ) -> String {
         let date = timestamp(OffsetDateTime::now_utc() - time::Duration::seconds(age_seconds));
         let scope = format!("{}/{REGION}/s3/aws4_request", &date[..8]);
         let credential = format!("{}/{scope}", self.access_key).replace('/', "%2F");
-        let query = format!(
-            "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={credential}&X-Amz-Date={date}&\
-             X-Amz-Expires={expires_seconds}&X-Amz-SignedHeaders=host"
-        );
-        let canonical = format!("{method}\n{path}\n{query}\nhost:{}\n\nhost\n{UNSIGNED}", self.address);
+        let mut signed: Vec<(String, &str)> =
+            headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), *value)).collect();
+        let host = self.address.to_string();
+        signed.push(("host".into(), &host));
+        signed.sort();
+        let names: Vec<&str> = signed.iter().map(|(name, _)| name.as_str()).collect();
+        let lines: String = signed.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let query = canonical_query(&format!(
+            "{query}&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={credential}&X-Amz-Date={date}&\
+             X-Amz-Expires={expires_seconds}&X-Amz-SignedHeaders={}",
+            names.join("%3B")
+        ));
+        let canonical = format!("{method}\n{path}\n{query}\n{lines}\n{}\n{UNSIGNED}", names.join(";"));
         format!("{path}?{query}&X-Amz-Signature={}", self.signature(&date, &scope, &canonical))
     }
 

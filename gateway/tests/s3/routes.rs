@@ -304,6 +304,13 @@ impl Route {
         client.send(self.method, &target, &self.headers(), self.body.as_bytes()).await
     }
 
+    /// By a link of that age which is good for a minute.
+    async fn send_by_link(&self, client: &Client, age_seconds: i64) -> Reply {
+        let headers = self.headers();
+        let link = client.presigned_with(self.method, &self.target, &headers, age_seconds, 60);
+        client.send_unsigned(self.method, &link, &headers, self.body.as_bytes()).await
+    }
+
     /// With another body of the same length than the one that was signed.
     async fn send_tampered(&self, client: &Client) -> Reply {
         let body = self.body.as_bytes();
@@ -342,6 +349,9 @@ async fn nothing_is_done_for_a_request_that_is_not_rightly_signed() {
             ("late", route.send_skewed(&service.client, Duration::minutes(16)).await),
             ("unsigned", route.send_unsigned(&service.client).await),
             ("twice", route.send_signed_twice(&service.client).await),
+            ("link of wrong secret", route.send_by_link(&wrong, 0).await),
+            ("link of unknown key", route.send_by_link(&unknown, 0).await),
+            ("old link", route.send_by_link(&service.client, 120).await),
         ];
         if !route.body.is_empty() {
             replies.push(("tampered", route.send_tampered(&service.client).await));
@@ -364,6 +374,19 @@ async fn nothing_is_done_for_a_request_that_is_not_rightly_signed() {
         let restored = accepted.element("Code").as_deref() == Some("InvalidObjectState");
         let done = accepted.status < 300 || accepted.status == 404 || restored;
         assert!(done, "{operation} as its owner: {} {}", accepted.status, accepted.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operation_is_done_by_a_link_of_its_own() {
+    let service = Service::start().await;
+    for (number, operation) in OPERATIONS.iter().enumerate() {
+        let place = place(&service, &format!("op-{number}"), operation).await;
+        let reply = place.route(operation).unwrap().send_by_link(&service.client, 0).await;
+        let done = reply.status < 300
+            || reply.status == 404
+            || reply.element("Code").as_deref() == Some("InvalidObjectState");
+        assert!(done, "{operation}: {} {}", reply.status, reply.text());
     }
 }
 

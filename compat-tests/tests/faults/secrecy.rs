@@ -1,0 +1,81 @@
+//! What an operator of a node, of the database or of the log gets to see: nothing of an object's content, and no secret.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use aws_sdk_s3::primitives::ByteStream;
+use datamesh_compat_tests::Gateway;
+
+use crate::ledger::client;
+
+const BUCKET: &str = "bucket-kept";
+const MARKER: &str = "nobody but its owner reads this line";
+
+/// Files that hold secrets, and are for their owner alone.
+const SECRET_FILES: [&str; 2] = ["credentials.env", "kek"];
+
+/// Every file below a folder, but those that hold secrets.
+fn files(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() {
+            found.extend(files(&path)?);
+        } else if path.is_file() && !SECRET_FILES.contains(&name.as_str()) && !name.contains("token") {
+            found.push((path.display().to_string(), fs::read(&path)?));
+        }
+    }
+    Ok(found)
+}
+
+fn holds(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn disks_database_and_log_give_away_neither_content_nor_secrets() -> Result<()> {
+    let mut gateway = Gateway::start_logging("debug")?;
+    let (code, _) = gateway.admin(&["user", "create", "ann@example.org", "--plan", "premium"])?;
+    ensure!(code == 0);
+    let (_, key) = gateway.admin(&["key", "create", "ann@example.org"])?;
+    let credentials = gateway.credentials_of(&key)?;
+    let secret = credentials.get("AWS_SECRET_ACCESS_KEY").to_owned();
+    let client = client(&credentials);
+    client.create_bucket().bucket(BUCKET).send().await?;
+    // One that lies in the database, one of a chunk, one of many.
+    for lines in [3, 2_000, 200_000] {
+        let text: String = (0..lines).map(|line| format!("{line}: {MARKER}\n")).collect();
+        let body = text.into_bytes();
+        let name = lines.to_string();
+        client.put_object().bucket(BUCKET).key(&name).body(ByteStream::from(body.clone())).send().await?;
+        let got = client.get_object().bucket(BUCKET).key(&name).send().await?.body.collect().await?;
+        ensure!(got.into_bytes() == body);
+    }
+    client.get_object().bucket(BUCKET).key("missing").send().await.expect_err("there is none");
+    let wrong = gateway.credentials_of(&serde_json::json!({
+        "access_key_id": credentials.get("AWS_ACCESS_KEY_ID"),
+        "secret_access_key": "a-wrong-secret-of-a-client",
+    }))?;
+    crate::ledger::client(&wrong).list_buckets().send().await.expect_err("it is not the secret");
+    ensure!(gateway.terminate()?.success());
+
+    let stored = files(gateway.data_dir())?;
+    let kept: usize = stored.iter().map(|(_, bytes)| bytes.len()).sum();
+    ensure!(stored.iter().any(|(name, _)| name.ends_with("catalog.db")) && kept > 100_000, "{kept} bytes");
+    for (name, bytes) in &stored {
+        ensure!(!holds(bytes, MARKER.as_bytes()), "{name} holds content");
+        ensure!(!holds(bytes, secret.as_bytes()), "{name} holds a secret key");
+    }
+    let log = gateway.log()?;
+    ensure!(holds(&log, b"request answered"), "the log is one of that level");
+    let own = gateway.credentials()?;
+    let own = own.get("AWS_SECRET_ACCESS_KEY");
+    let kek = fs::read(gateway.data_dir().join("kek")).context("the key-encryption key")?;
+    let kek = String::from_utf8_lossy(&kek).trim().to_owned();
+    for hidden in [MARKER, &secret, own, &kek, "a-wrong-secret-of-a-client"] {
+        ensure!(!holds(&log, hidden.as_bytes()), "the log holds what must not be in it: {hidden}");
+    }
+    Ok(())
+}
