@@ -16,6 +16,7 @@ run: build ## a gateway and eight mesh nodes on this machine
 test: install-test rocksdb ## the whole suite: unit, property, failure and real-client tests
 	$(CARGO) build $(FLAGS) --workspace --bins --tests
 	$(CARGO) test $(FLAGS) --workspace --no-fail-fast
+	export DATAMESH_TEST_ENGINE=postgres && $(CARGO) test $(FLAGS) --workspace --no-fail-fast --test s3
 
 lint: rocksdb ## formatting, clippy, documentation links
 	cargo fmt --all --check

@@ -85,17 +85,20 @@ impl Accounts {
 }
 
 fn check_size(owner: &Owner, view: &View, size: u64) -> Result<(), AccountsError> {
-    match view.limits.hard(Dimension::ObjectSize) {
-        Some(limit) if size > limit => Err(AccountsError::QuotaExceeded {
-            owner: owner.clone(),
-            dimension: Dimension::ObjectSize,
-            limit,
-            used: 0,
-            reserved: 0,
-            requested: size,
-        }),
-        _ => Ok(()),
+    let dimension = Dimension::ObjectSize;
+    let Some(limit) = view.limits.get(dimension).filter(|limit| size > limit.maximum) else { return Ok(()) };
+    if limit.stage != Stage::Enforce {
+        observed(owner, dimension);
+        return Ok(());
     }
+    Err(AccountsError::QuotaExceeded {
+        owner: owner.clone(),
+        dimension,
+        limit: limit.maximum,
+        used: 0,
+        reserved: 0,
+        requested: size,
+    })
 }
 
 impl Admission {

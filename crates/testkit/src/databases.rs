@@ -44,6 +44,20 @@ where
     }
 }
 
+/// A fresh database for a test of more than the database: SQLite, or PostgreSQL if `DATAMESH_TEST_ENGINE=postgres`. The folder
+/// is SQLite's; a database on PostgreSQL goes with its server, when the test process ends.
+///
+/// # Panics
+/// When there is no PostgreSQL, or no engine of that name.
+pub async fn fresh_database() -> (DbConfig, Option<TempDir>) {
+    let database = match std::env::var("DATAMESH_TEST_ENGINE").as_deref() {
+        Err(_) | Ok("sqlite") => Database::sqlite(),
+        Ok("postgres") => Database::postgres().await.expect("PostgreSQL is asked for and skipped"),
+        Ok(other) => panic!("DATAMESH_TEST_ENGINE={other}: expected sqlite or postgres"),
+    };
+    (database.config, database.folder)
+}
+
 struct Database {
     engine: &'static str,
     config: DbConfig,

@@ -11,7 +11,7 @@ mod directory;
 mod memory_mesh;
 mod postgres_server;
 
-pub use databases::{for_each_database, for_each_engine};
+pub use databases::{for_each_database, for_each_engine, fresh_database};
 #[cfg(feature = "mesh")]
 pub use directory::MemoryDirectory;
 #[cfg(feature = "mesh")]

@@ -1,5 +1,7 @@
 //! Users, their keys and their limits. A secret is in the answer that makes it, and in no other.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -89,14 +91,14 @@ pub(super) async fn create_user(
 
 pub(super) async fn list_users(State(state): State<AdminState>) -> Result<Json<Value>, ApiError> {
     let usage = state.accounts.usage_of_all().await?;
-    let usage_of = |account| usage.iter().find(|usage| usage.account == account);
+    let usage: BTreeMap<_, _> = usage.into_iter().map(|usage| (usage.account, usage)).collect();
     let mut users = Vec::new();
     let mut after = None;
     loop {
         let page = state.accounts.list_users(after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.id);
-        users.extend(page.iter().map(|user| describe(user, usage_of(user.id))));
+        users.extend(page.iter().map(|user| describe(user, usage.get(&user.id))));
     }
     Ok(Json(json!({ "users": users })))
 }

@@ -1,4 +1,4 @@
-//! A service of its own for each test: SQLite, real accounts, chunks in memory.
+//! A service of its own for each test: a fresh database, real accounts, chunks in memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use datamesh_accounts::{
 };
 use datamesh_backend::{Backend, BackendError, MemoryBackend, Placed, Presence, StoredChunk};
 use datamesh_catalog::Catalog;
-use datamesh_db::{Db, DbConfig};
+use datamesh_db::Db;
 use datamesh_gateway::access_log::AccessLog;
 use datamesh_gateway::config::JobsSection;
 use datamesh_gateway::events::{AddressPolicy, Webhooks};
@@ -24,6 +24,7 @@ use datamesh_gateway::request_metrics::RequestMetrics;
 use datamesh_gateway::retrieve::{Backends, Retrieve, RetrieveConfig};
 use datamesh_gateway::s3::{ConfigCache, S3Gateway, ServiceConfig, StorageClasses, Tier, service};
 use datamesh_pipeline::ChunkerConfig;
+use datamesh_testkit::fresh_database;
 use datamesh_types::{AccountId, GroupId, Location, SealedId, TimeSpan};
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -50,6 +51,7 @@ pub struct Service {
     pub other: Client,
     pub account: AccountId,
     _dir: TempDir,
+    _database: Option<TempDir>,
     _stop: DropGuard,
 }
 
@@ -127,8 +129,8 @@ impl Service {
 
     pub async fn start_with(http: HttpConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}", dir.path().join("catalog.sqlite").display());
-        let db = Db::open(&DbConfig::new(url).create()).await.unwrap();
+        let (config, database) = fresh_database().await;
+        let db = Db::open(&config).await.unwrap();
         let catalog = Catalog::open(db.clone()).await.unwrap();
         let kek = Kek::load_or_create(dir.path().join("kek")).unwrap();
         let keyring = Keyring::open(db.clone(), kek).await.unwrap();
@@ -189,6 +191,7 @@ impl Service {
             other,
             account,
             _dir: dir,
+            _database: database,
             _stop: stopped,
         }
     }
