@@ -2,7 +2,6 @@
 
 use datamesh_catalog::ConfigKind;
 use datamesh_policy::{Acl, Action, BucketPolicy, Ownership, PublicAccessBlock};
-use http::StatusCode;
 use s3s::dto::{
     DeleteBucketPolicyInput, DeleteBucketPolicyOutput, GetBucketPolicyInput, GetBucketPolicyOutput,
     GetBucketPolicyStatusInput, GetBucketPolicyStatusOutput, PolicyStatus, PutBucketPolicyInput,
@@ -43,7 +42,7 @@ impl S3Gateway {
             return Err(s3_error!(AccessDenied));
         }
         self.set_config(&bucket, ConfigKind::Policy, Some(&policy)).await?;
-        Ok(S3Response::with_status(PutBucketPolicyOutput::default(), StatusCode::NO_CONTENT))
+        Ok(S3Response::new(PutBucketPolicyOutput::default()))
     }
 
     pub(super) async fn delete_bucket_policy(

@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use s3s::dto::Range;
 use s3s::host::S3Host;
 use s3s::service::S3Service;
-use s3s::{Body, HttpError, S3Error};
+use s3s::{Body, HttpError, S3Error, S3Response};
 
 use super::S3Gateway;
 use super::cors::CrossOrigin;
@@ -35,6 +35,18 @@ pub(super) struct Place {
     pub key: String,
     /// The bucket is part of the host's name, not of the path.
     in_host: bool,
+}
+
+/// The status of an answer, where it is another than the protocol library's for the operation. The operation leaves it
+/// with its answer.
+#[derive(Debug, Clone, Copy)]
+struct AnswerStatus(StatusCode);
+
+/// An operation's answer with a status of its own.
+pub(super) fn answer<T>(output: T, status: StatusCode) -> S3Response<T> {
+    let mut response = S3Response::new(output);
+    response.extensions.insert(AnswerStatus(status));
+    response
 }
 
 impl Place {
@@ -83,7 +95,10 @@ impl Endpoint {
         let names_key =
             self.place(request.headers(), request.uri()).is_some_and(|place| !place.key.is_empty());
         let refused = document::check(&mut request, names_key);
-        let response = self.protocol.call(request).await?;
+        let mut response = self.protocol.call(request).await?;
+        if let Some(AnswerStatus(status)) = response.extensions().get().copied() {
+            *response.status_mut() = status;
+        }
         let refused = refused.and_then(Refused::into_error);
         Ok(refused.map_or_else(|| version_order::restore(response), refusal))
     }

@@ -19,6 +19,7 @@ use super::conditions::ReadConditions;
 use super::encryption::{
     CustomerKey, ShownEncryption, VersionKey, check_read_headers, customer_key, show_encryption,
 };
+use super::endpoint::answer;
 use super::gate::About;
 use super::lock::shown_retention;
 use super::tags::TagSet;
@@ -158,7 +159,7 @@ impl S3Gateway {
         describe!(output, &bucket, &version, attributes, selection, key.shown());
         output.expiration = self.expiration_of(&bucket, &version, input.version_id.as_deref()).await?;
         output.restore = self.shown_restore(&version).await?;
-        Ok(S3Response::with_status(output, status))
+        Ok(answer(output, status))
     }
 
     async fn open(&self, caller: &Caller<'_>, read: Read<'_>) -> S3Result<Opened> {

@@ -10,6 +10,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use time::OffsetDateTime;
 
 use super::caller::Caller;
+use super::endpoint::answer;
 use super::lifecycle::HTTP_DATE;
 use super::{S3Gateway, errors, now_ms};
 use crate::lifecycle::Calendar;
@@ -44,7 +45,7 @@ impl S3Gateway {
         let until_ms = Calendar::Utc.due_ms(now_ms, days.unsigned_abs());
         let restored = self.catalog.restore_version(&version, until_ms, now_ms).await;
         let status = if restored.map_err(errors::catalog)? { StatusCode::OK } else { StatusCode::ACCEPTED };
-        Ok(S3Response::with_status(RestoreObjectOutput::default(), status))
+        Ok(answer(RestoreObjectOutput::default(), status))
     }
 
     /// `x-amz-restore` of a version: until when it may be read, if it is in an archive.
