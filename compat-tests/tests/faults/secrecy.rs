@@ -46,8 +46,8 @@ async fn disks_database_and_log_give_away_neither_content_nor_secrets() -> Resul
     client.create_bucket().bucket(BUCKET).send().await?;
     // One that lies in the database, one of a chunk, one of many.
     for lines in [3, 2_000, 200_000] {
-        let text: String = (0..lines).map(|line| format!("{line}: {MARKER}\n")).collect();
-        let body = text.into_bytes();
+        let numbered: Vec<String> = (0..lines).map(|line| format!("{line}: {MARKER}")).collect();
+        let body = numbered.join("\n").into_bytes();
         let name = lines.to_string();
         client.put_object().bucket(BUCKET).key(&name).body(ByteStream::from(body.clone())).send().await?;
         let got = client.get_object().bucket(BUCKET).key(&name).send().await?.body.collect().await?;

@@ -84,10 +84,10 @@ async fn stalled_upload(s3: &Client) -> Result<TcpStream> {
 }
 
 /// Waits until `quota show` satisfies `condition`.
-async fn await_quota(gateway: &Gateway, user: &str, condition: impl Fn(u64, u64) -> bool) -> Result<u64> {
+async fn await_quota(gateway: &Gateway, account: &str, condition: impl Fn(u64, u64) -> bool) -> Result<u64> {
     let deadline = Instant::now() + Duration::from_mins(1);
     loop {
-        let (used, reserved) = bytes_of_quota(gateway, user)?;
+        let (used, reserved) = bytes_of_quota(gateway, account)?;
         if condition(used, reserved) {
             return Ok(used);
         }
@@ -111,16 +111,16 @@ async fn race(database: &str) -> Result<()> {
     let shared = tempfile::tempdir()?;
     let first = serve(database, shared.path(), "first")?;
     let mut second = serve(database, shared.path(), "second")?;
-    let (_, user) = first.admin(&["user", "create", "race@example.org", "--plan", "unlimited"])?;
-    let user_id = user["user_id"].as_str().context("user create prints user_id")?.to_owned();
+    let (_, made) = first.admin(&["user", "create", "race@example.org", "--plan", "unlimited"])?;
+    let user_id = made["user_id"].as_str().context("user create prints user_id")?.to_owned();
     let limit = OBJECTS_MAX * OBJECT_LEN;
     let (code, report) = first.admin(&["quota", "set", &user_id, "--bytes", &limit.to_string()])?;
     ensure!(code == 0, "quota set: {report}");
-    let s3 = client(&first.credentials_of(&user)?);
+    let s3 = client(&first.credentials_of(&made)?);
     s3.create_bucket().bucket(BUCKET).send().await?;
 
     for round in 0..5_u64 {
-        let other = client(&second.credentials_of(&user)?);
+        let other = client(&second.credentials_of(&made)?);
         let stalled = stalled_upload(&other).await?;
         await_quota(&first, &user_id, |_, reserved| reserved >= OBJECT_LEN).await?;
 

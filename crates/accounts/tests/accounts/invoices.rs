@@ -150,7 +150,7 @@ async fn what_was_used_before_there_were_prices_costs_nothing() {
         let month_ms = books.month.next().start_ms() - books.month.start_ms();
         // In the middle of an hour, of which nothing is billed.
         let paid_ms = DAY.as_millis() as u64;
-        books.advance(Duration::from_millis(month_ms - paid_ms) - Duration::from_mins(20));
+        books.advance(Duration::from_millis(month_ms - paid_ms - 20 * 60_000));
         books.accounts.subscribe(books.account, "enterprise", None).await.unwrap();
         books.advance(Duration::from_mins(20) + DAY / 2);
         books.accounts.subscribe(books.account, "premium", None).await.unwrap();

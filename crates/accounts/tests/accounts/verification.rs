@@ -45,8 +45,8 @@ async fn a_plan_that_needs_more_waits_for_a_decision() {
 
         // A rejection is not the end, and stays on record beside the approval.
         assert!(matches!(accounts.decide_case(user.id, false).await, Err(IdentityError::NoCase)));
-        fixture.clock.advance(Duration::from_secs(60));
-        let act = Act::new("operator", "approve", &user.id.to_string(), "passport came", Digest::NONE, false);
+        fixture.clock.advance(Duration::from_mins(1));
+        let act = Act::new("operator", "approve", user.id.to_string(), "passport came", Digest::NONE, false);
         let approved = accounts.acting(Arc::new(act)).decide_case(user.id, true).await.unwrap();
         assert_eq!(approved, AccountStatus::Active);
         let cases =
