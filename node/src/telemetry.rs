@@ -4,6 +4,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogFormat, LogSection};
 
+/// The S3 protocol library logs answers with their bodies and the signatures that it expects: content and secrets, which are in
+/// no log of ours, however much of it is asked for.
+const SILENCED: &str = "s3s=off";
+
 /// What goes to the log cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
@@ -22,7 +26,8 @@ pub enum TelemetryError {
 pub fn start_logging(section: &LogSection) -> Result<(), TelemetryError> {
     let configured =
         EnvFilter::try_new(&section.filter).map_err(|source| TelemetryError::Filter { source })?;
-    let filter = EnvFilter::try_from_default_env().unwrap_or(configured);
+    let silenced = SILENCED.parse().map_err(|source| TelemetryError::Filter { source })?;
+    let filter = EnvFilter::try_from_default_env().unwrap_or(configured).add_directive(silenced);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // An error means that logging was started before.
     let _ = match section.format {
