@@ -119,8 +119,8 @@ async fn steps_may_be_taken_twice_and_cut_off_in_the_middle() {
         pass.take(step, &erasure).await.unwrap();
         pass.take(step, &erasure).await.unwrap();
     }
-    // Dropped at every await that it comes to, further each time.
-    for polls in 1.. {
+    // Dropped at the awaits that it comes to, further each time: the first ones all, later ones in growing steps.
+    for polls in std::iter::successors(Some(1_u32), |polls| Some(polls + 1 + polls / 16)) {
         let mut step = Box::pin(pass.take(ErasureStep::Versions, &erasure));
         let mut done = false;
         for _ in 0..polls {
