@@ -15,7 +15,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// What an operator says about a change.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Flags {
-    /// Why: kept in the audit log for good, so name no person.
+    /// Why: kept in the audit log, so name no person. What destroys or moves money is refused without.
     #[arg(long, global = true)]
     pub reason: Option<String>,
     /// Lets the command be repeated: within 24 hours, a request with the same key is carried out once.

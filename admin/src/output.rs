@@ -18,6 +18,9 @@ pub struct Output {
     format: Format,
 }
 
+/// Where a dry run tells what would change.
+const CHANGES: &str = "/changes";
+
 /// A column of a table: its heading, and the JSON pointer of its value in a row.
 pub type Column = (&'static str, &'static str);
 
@@ -32,6 +35,9 @@ impl Output {
         if self.format == Format::Json {
             return self.json(document);
         }
+        if document["dry_run"] == true && pointer != CHANGES {
+            return self.preview(document);
+        }
         let rows = document.pointer(pointer).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let heading = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
         let body = rows.iter().map(|row| columns.iter().map(|(_, path)| cell(row.pointer(path))).collect());
@@ -40,20 +46,23 @@ impl Output {
 
     /// Prints one document: its top-level fields as a table of two columns, or as JSON.
     pub fn fields(self, document: &Value) {
-        if document["dry_run"] == true {
-            return self.rows(
-                document,
-                "/changes",
-                &[("PLACE", "/place"), ("NOW", "/before"), ("THEN", "/after")],
-            );
-        }
         match document.as_object() {
+            Some(_) if document["dry_run"] == true => self.preview(document),
             Some(fields) if self.format == Format::Table => {
                 let rows: Vec<_> =
                     fields.iter().map(|(name, value)| vec![name.clone(), cell(Some(value))]).collect();
                 print!("{}", table(&rows));
             }
             _ => self.json(document),
+        }
+    }
+
+    /// Prints what a dry run found: what would change, and who is affected where that is told.
+    fn preview(self, document: &Value) {
+        self.rows(document, CHANGES, &[("PLACE", "/place"), ("NOW", "/before"), ("THEN", "/after")]);
+        if self.format == Format::Table && !document["affected"].is_null() {
+            println!("affected:");
+            self.fields(&document["affected"]);
         }
     }
 

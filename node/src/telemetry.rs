@@ -1,12 +1,15 @@
 //! Logging to standard error, as the configuration says.
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogFormat, LogSection};
 
-/// The S3 protocol library logs answers with their bodies and the signatures that it expects: content and secrets, which are in
-/// no log of ours, however much of it is asked for.
-const SILENCED: &str = "s3s=off";
+/// The S3 protocol library and its parts log answers with their bodies and the signatures that they expect: content and
+/// secrets, which are in no log of ours, however much of it is asked for.
+const SILENCED: &str = "s3s";
 
 /// What goes to the log cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -26,13 +29,16 @@ pub enum TelemetryError {
 pub fn start_logging(section: &LogSection) -> Result<(), TelemetryError> {
     let configured =
         EnvFilter::try_new(&section.filter).map_err(|source| TelemetryError::Filter { source })?;
-    let silenced = SILENCED.parse().map_err(|source| TelemetryError::Filter { source })?;
-    let filter = EnvFilter::try_from_default_env().unwrap_or(configured).add_directive(silenced);
+    let filter = EnvFilter::try_from_default_env().unwrap_or(configured);
+    let is_ours = filter_fn(|metadata| !metadata.target().starts_with(SILENCED));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // An error means that logging was started before.
     let _ = match section.format {
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text => {
+            let builder = builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+            builder.finish().with(is_ours).try_init()
+        }
+        LogFormat::Json => builder.json().finish().with(is_ours).try_init(),
     };
     Ok(())
 }

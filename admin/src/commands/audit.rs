@@ -87,6 +87,7 @@ pub async fn run(
                     ("ACTION", "/action"),
                     ("EFFECT", "/effect"),
                     ("DRY RUN", "/dry_run"),
+                    ("NEEDS REASON", "/needs_reason"),
                     ("METHOD", "/method"),
                     ("PATH", "/path"),
                 ],

@@ -63,6 +63,12 @@ pub enum Verb {
         #[arg(long)]
         provider: Option<String>,
     },
+    /// Takes a payment for failed that was asked for, and whose provider has not answered or is no longer one here. The
+    /// reason (`--reason`) says how it is known that nothing was taken. Then the invoice can be charged for again.
+    FailIntent {
+        /// The payment intent's id, which `invoice show --output json` has.
+        intent: String,
+    },
     /// Corrects a final invoice: so much of it is not owed. The reason (`--reason`) is on the credit note.
     Credit {
         /// The invoice's id.
@@ -124,11 +130,11 @@ pub async fn run(
             let body = json!({ "provider": provider });
             output.fields(&client.post(&["invoices", id, "charge"], &body).await?);
         }
+        Verb::FailIntent { intent } => {
+            client.flags().confirm("takes the payment for failed", intent)?;
+            output.fields(&client.post(&["intents", intent, "fail"], &json!({})).await?);
+        }
         Verb::Credit { id, amount } => {
-            if client.flags().reason.is_none() {
-                let message = "--reason: a credit note says why it was given".to_owned();
-                return Err(Failure::Usage { message });
-            }
             let body = json!({ "amount": amount });
             output.fields(&client.post(&["invoices", id, "credit-notes"], &body).await?);
         }

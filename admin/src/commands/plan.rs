@@ -22,7 +22,8 @@ pub enum Verb {
         #[arg(long)]
         version: Option<u64>,
     },
-    /// Makes new versions of the plans that a file changes. Who subscribed to an older version keeps it.
+    /// Makes new versions of the plans that a file changes. Who subscribed to an older version keeps it until they are
+    /// moved; a dry run names them as affected.
     Apply {
         /// A TOML file: a table for each plan, and in it a table for each limit.
         file: PathBuf,

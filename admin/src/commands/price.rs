@@ -14,7 +14,7 @@ use crate::output::Output;
 pub enum Verb {
     /// Lists all versions of all prices.
     List,
-    /// Makes new versions of the prices that a file changes.
+    /// Makes new versions of the prices that a file changes. A dry run names who is affected, and what they pay for a month.
     Apply {
         /// A TOML file: a table for each plan, with prices in whole micro-units.
         file: PathBuf,

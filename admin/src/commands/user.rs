@@ -8,6 +8,9 @@ use crate::client::Client;
 use crate::exit::Failure;
 use crate::output::Output;
 
+/// Accounts that a gateway tells at once.
+const PAGE: u64 = 1_000;
+
 /// The verbs of `user`.
 #[derive(Subcommand)]
 pub enum Verb {
@@ -27,8 +30,15 @@ pub enum Verb {
         /// Its id or e-mail address.
         user: String,
     },
-    /// Lists accounts with what they use and may use.
-    List,
+    /// Lists accounts with what they use and may use, in the order of their ids.
+    List {
+        /// Only accounts whose ids follow this one.
+        #[arg(long)]
+        after: Option<String>,
+        /// At most so many. Default: all.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+        limit: Option<u64>,
+    },
     /// Sets what an account may store. What is not named stays as it is.
     Limits(Limits),
     /// Moves an account to another plan, or to another version of its plan. Its own limits stay.
@@ -138,6 +148,23 @@ impl Hold {
     }
 }
 
+/// Follows the pages. What is told of the accounts is as of their page.
+async fn list(client: &Client, mut after: Option<String>, limit: Option<u64>) -> Result<Value, Failure> {
+    let mut users = Vec::new();
+    loop {
+        let rest = limit.map(|limit| limit.saturating_sub(users.len() as u64).min(PAGE).to_string());
+        let query = [("after", after.as_deref()), ("limit", rest.as_deref())];
+        let mut page = client.query(&["users"], &query).await?;
+        if let Value::Array(more) = page["users"].take() {
+            users.extend(more);
+        }
+        after = page["next_after"].as_str().map(str::to_owned);
+        if after.is_none() || limit.is_some_and(|limit| users.len() as u64 >= limit) {
+            return Ok(json!({ "users": users, "next_after": after }));
+        }
+    }
+}
+
 async fn decide(client: &Client, user: &str, approve: bool) -> Result<Value, Failure> {
     client.post(&["users", user, "verification"], &json!({ "approve": approve })).await
 }
@@ -149,8 +176,8 @@ pub async fn run(verb: &Verb, client: &Client, output: Output) -> Result<(), Fai
             let body = json!({ "email": email, "plan": plan, "name": name });
             output.json(&client.post(&["users"], &body).await?);
         }
-        Verb::List => output.rows(
-            &client.get(&["users"]).await?,
+        Verb::List { after, limit } => output.rows(
+            &list(client, after.clone(), *limit).await?,
             "/users",
             &[
                 ("USER", "/user_id"),

@@ -29,7 +29,8 @@ async fn an_erasure_survives_kill_nine_and_takes_nothing_else() -> Result<()> {
         let body = ByteStream::from(unique_bytes(number % 20, len));
         s3.put_object().bucket(BUCKET).key(format!("{number:03}")).body(body).send().await?;
     }
-    let (code, report) = gateway.admin(&["privacy", "erase", &id, "--due", "1s", "--yes"])?;
+    let (code, report) =
+        gateway.admin(&["privacy", "erase", &id, "--due", "1s", "--yes", "--reason", "asked"])?;
     ensure!(code == 0, "privacy erase: {report}");
 
     let deadline = Instant::now() + Duration::from_mins(3);

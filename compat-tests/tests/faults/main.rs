@@ -6,6 +6,8 @@ mod cluster_faults;
 mod erasure_faults;
 mod gateway_faults;
 mod ledger;
+mod metering;
 mod outbox;
 mod secrecy;
+mod shared_database;
 mod two_gateways;

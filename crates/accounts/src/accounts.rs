@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use datamesh_db::Db;
 use datamesh_types::{AccountId, MIB};
+use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use tracing::warn;
 
@@ -17,7 +18,7 @@ use crate::controls::ControlRoom;
 use crate::identity::{LoginKeys, ManualProvider, Passwords, RegistrationSettings, VerificationProvider};
 use crate::lease::Leases;
 use crate::meter::FLUSH_EVERY;
-use crate::metering::{EventSource, StorageEvent, TrafficLog};
+use crate::metering::{EventSource, LastRollup, StorageEvent, TrafficLog};
 use crate::owner::{Book, Month, Owner};
 use crate::session::{SESSIONS_KEPT, SessionKeys};
 use crate::{
@@ -37,6 +38,8 @@ pub struct AccountsConfig {
     /// After this long without renewal a reservation is void: its gateway is gone. It is renewed three times as
     /// often.
     pub reservation_ttl: Duration,
+    /// Whether usage is metered. Where it is not, nobody can be billed. The same on all gateways of a database.
+    pub metering: bool,
     /// How long a request waits for its turn when its owner is over a rate, before it is refused.
     pub queue_time: Duration,
     /// The file for the newest head of the audit log that this gateway has signed. `None`: it keeps none, and a log that
@@ -60,6 +63,7 @@ impl Default for AccountsConfig {
             lease_bytes: 64 * MIB,
             lease_objects: 64,
             reservation_ttl: Duration::from_mins(1),
+            metering: true,
             queue_time: Duration::from_secs(5),
             audit_head_file: None,
             registration: RegistrationSettings::default(),
@@ -88,6 +92,7 @@ struct Shared {
     sessions: Cache<(String, String), Arc<Session>>,
     leases: Leases,
     controls: ControlRoom,
+    last_rollup: LastRollup,
     gateway_id: [u8; 16],
     events: EventSource,
     traffic: TrafficLog,
@@ -95,6 +100,8 @@ struct Shared {
     witness: Witness,
     passwords: Passwords,
     login_keys: LoginKeys,
+    /// For what ends on a thread of the database's, where there is none.
+    runtime: Handle,
     config: AccountsConfig,
 }
 
@@ -118,6 +125,7 @@ impl Accounts {
             sessions: Cache::new(SESSIONS_KEPT),
             leases: Leases::default(),
             controls: ControlRoom::default(),
+            last_rollup: LastRollup::default(),
             gateway_id,
             events: EventSource::new(gateway_id),
             traffic: TrafficLog::default(),
@@ -125,6 +133,7 @@ impl Accounts {
             witness: Witness::new(config.audit_head_file.clone()),
             passwords,
             login_keys,
+            runtime: Handle::current(),
             config,
         };
         let accounts = Self { shared: Arc::new(shared), act: None };
@@ -138,6 +147,10 @@ impl Accounts {
 
     pub(crate) fn db(&self) -> &Db {
         &self.shared.db
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.shared.runtime
     }
 
     /// The key ring that its secrets are sealed with.
@@ -197,6 +210,10 @@ impl Accounts {
         &self.shared.controls
     }
 
+    pub(crate) fn last_rollup(&self) -> &LastRollup {
+        &self.shared.last_rollup
+    }
+
     /// What this gateway leases rates under; another one after each start.
     pub(crate) fn gateway_id(&self) -> [u8; 16] {
         self.shared.gateway_id
@@ -207,10 +224,11 @@ impl Accounts {
         &self.shared.events
     }
 
-    /// A name and a time for a change of what is stored.
-    pub(crate) fn storage_event(&self) -> StorageEvent {
+    /// A name for a change of what is stored, unless nothing is metered.
+    pub(crate) fn storage_event(&self, at_ms: u64) -> Option<StorageEvent> {
         let events = self.events();
-        StorageEvent { source: events.id(), sequence: events.next(), at_ms: self.now_ms() }
+        let event = || StorageEvent { source: events.id(), sequence: events.next(), at_ms };
+        self.config().metering.then(event)
     }
 
     pub(crate) fn traffic(&self) -> &TrafficLog {

@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use datamesh_types::AccountId;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::controls::{Controls, Limiter, View, wait_of};
 use crate::hold::Effect;
 use crate::metering::{Charge, RequestClass, Traffic};
-use crate::owner::Owner;
+use crate::owner::{Month, Owner};
 use crate::pacer::Pace;
 use crate::quota::Amount;
+use crate::share::{Permit, Permits};
 use crate::warning::Warning;
 use crate::{Accounts, AccountsError, Dimension, Limit, Stage};
 
@@ -30,10 +30,20 @@ pub enum Direction {
 }
 
 impl Direction {
+    const ALL: [Self; 2] = [Self::Received, Self::Sent];
+
     fn amount(self, bytes: u64) -> Amount {
         match self {
             Self::Received => Amount::new(bytes, 0),
             Self::Sent => Amount::new(0, bytes),
+        }
+    }
+
+    /// What of an amount goes this way.
+    const fn part_of(self, amount: Amount) -> Amount {
+        match self {
+            Self::Received => Amount { second: 0, ..amount },
+            Self::Sent => Amount { first: 0, ..amount },
         }
     }
 
@@ -55,9 +65,11 @@ pub struct Admission {
 #[derive(Default)]
 struct Entered {
     owners: Vec<(Arc<Controls>, Arc<View>)>,
-    permits: Vec<OwnedSemaphorePermit>,
+    permits: Vec<Permit>,
     /// What was taken to be received and to be sent, and has not moved yet: less than nothing when more has moved.
     promised: Amount,
+    /// The months of whose quota it was first taken, to be received and to be sent.
+    taken_in: [Option<Month>; 2],
     /// What has moved.
     moved: Amount,
     charge: Charge,
@@ -163,16 +175,17 @@ impl Admission {
         if bytes == 0 {
             return Ok(());
         }
-        let amount = direction.amount(bytes);
+        let (month, amount) = (Month::of(self.accounts.now_ms()), direction.amount(bytes));
         let owners: Vec<_> = self.entered().owners.iter().map(|(controls, _)| Arc::clone(controls)).collect();
         for (index, controls) in owners.iter().enumerate() {
-            if let Err(error) = controls.meter.take(&self.accounts, &controls.owner, amount).await {
-                owners[..index].iter().for_each(|controls| controls.meter.give(amount));
+            if let Err(error) = controls.meter.take(&self.accounts, &controls.owner, (month, amount)).await {
+                owners[..index].iter().for_each(|controls| controls.meter.give(month, amount));
                 return Err(error);
             }
         }
         let mut entered = self.entered();
         entered.promised = entered.promised.plus(amount);
+        entered.taken_in[direction as usize].get_or_insert(month);
         Ok(())
     }
 
@@ -234,11 +247,18 @@ impl Entered {
 impl Drop for Admission {
     fn drop(&mut self) {
         let entered = self.entered.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if !entered.promised.is_zero() {
-            entered.owners.iter().for_each(|(controls, _)| controls.meter.give(entered.promised));
+        let now_ms = self.accounts.now_ms();
+        for direction in Direction::ALL {
+            let left = direction.part_of(entered.promised);
+            // It comes back to the month that it was taken of, even if that is over.
+            let month = entered.taken_in[direction as usize].unwrap_or_else(|| Month::of(now_ms));
+            if !left.is_zero() {
+                entered.owners.iter().for_each(|(controls, _)| controls.meter.give(month, left));
+            }
         }
         let traffic = Traffic::request(self.class, entered.moved.shown(0), entered.moved.shown(1));
-        self.accounts.traffic().add(&entered.charge, traffic, self.accounts.now_ms(), entered.is_fault);
+        let metered = self.accounts.config().metering.then_some(traffic);
+        self.accounts.traffic().add(&entered.charge, metered, now_ms, entered.is_fault);
     }
 }
 
@@ -264,7 +284,7 @@ async fn wait_for_turn(
     controls: &Controls,
     view: &View,
     queue_time: Duration,
-) -> Result<Option<OwnedSemaphorePermit>, AccountsError> {
+) -> Result<Option<Permit>, AccountsError> {
     let deadline = Instant::now() + queue_time;
     let permit = match &view.operations {
         Some((limit, permits)) => permit(controls, *limit, permits, deadline).await?,
@@ -280,10 +300,10 @@ async fn wait_for_turn(
 async fn permit(
     controls: &Controls,
     limit: Limit,
-    permits: &Arc<Semaphore>,
+    permits: &Arc<Permits>,
     deadline: Instant,
-) -> Result<Option<OwnedSemaphorePermit>, AccountsError> {
-    if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
+) -> Result<Option<Permit>, AccountsError> {
+    if let Some(permit) = permits.try_acquire() {
         return Ok(Some(permit));
     }
     if limit.stage != Stage::Enforce {
@@ -292,11 +312,8 @@ async fn permit(
     }
     let refusal = || exceeded(&controls.owner, Dimension::Operations, limit, Duration::from_secs(1));
     let _queued = Queued::new(&controls.waiting).ok_or_else(refusal)?;
-    let permit = tokio::time::timeout_at(deadline, Arc::clone(permits).acquire_owned()).await;
-    match permit {
-        Ok(Ok(permit)) => Ok(Some(permit)),
-        Ok(Err(_)) | Err(_) => Err(refusal()),
-    }
+    let permit = tokio::time::timeout_at(deadline, permits.acquire()).await;
+    permit.ok().flatten().map(Some).ok_or_else(refusal)
 }
 
 /// Waits until the rate allows one more request. First come, first served: nobody is overtaken by those who came later

@@ -14,7 +14,6 @@ use governor::RateLimiter;
 use governor::clock::Clock as _;
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
-use tokio::sync::Semaphore;
 
 use crate::conduct;
 use crate::hold::{self, Hold};
@@ -22,7 +21,7 @@ use crate::meter::Meter;
 use crate::owner::{Month, Owner};
 use crate::pacer::Pacer;
 use crate::quota;
-use crate::share::{OperationShare, RequestShare};
+use crate::share::{OperationShare, Permits, RequestShare};
 use crate::subscription::limits_of;
 use crate::warning::Warning;
 use crate::{Accounts, AccountsError, Clock, Dimension, Direction, Limit, LimitSet, Reputation};
@@ -89,7 +88,7 @@ pub(crate) struct View {
     /// What clients should be told.
     pub(crate) warnings: Arc<[Warning]>,
     pub(crate) requests: Option<(Limit, Arc<Limiter>)>,
-    pub(crate) operations: Option<(Limit, Arc<Semaphore>)>,
+    pub(crate) operations: Option<(Limit, Arc<Permits>)>,
     gateways: u64,
 }
 
@@ -255,6 +254,11 @@ impl ControlRoom {
         let new = Arc::new(Controls::new(owner.clone()));
         controls.insert(owner.clone(), Arc::clone(&new));
         new
+    }
+
+    /// Those of an owner for whom this gateway has worked lately.
+    pub(crate) fn known(&self, owner: &Owner) -> Option<Arc<Controls>> {
+        self.lock().get(owner).cloned()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Controls>> {

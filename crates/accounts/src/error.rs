@@ -255,6 +255,9 @@ pub enum AccountsError {
         /// Why.
         reason: &'static str,
     },
+    /// Nothing is metered here.
+    #[error("usage is not metered here: accounts.metering is off in the gateway's configuration")]
+    NotMetered,
     /// No payment provider has this name here.
     #[error("there is no payment provider {name:?} here")]
     UnknownProvider {

@@ -58,17 +58,18 @@ struct Replacement {
 
 /// Ends a key and puts a new one in its place; whose they are, and when the new one ends by itself.
 async fn replace(tx: &mut Tx, new: &Replacement) -> Result<(AccountId, Option<u64>), AccountsError> {
-    const OLD: &str = "SELECT account, policy, expires_at_ms FROM access_key WHERE id = $1";
-    const END: &str = "UPDATE access_key SET replaced = 1, expires_at_ms = $2
+    // The statement that locks the old key reads what the new one takes over: a change that narrows it down is waited for.
+    const REPLACE: &str = "UPDATE access_key SET replaced = 1
         WHERE id = $1 AND revoked_at_ms IS NULL AND replaced = 0
-            AND (expires_at_ms IS NULL OR expires_at_ms > $3)";
+            AND (expires_at_ms IS NULL OR expires_at_ms > $2)
+        RETURNING account, policy, expires_at_ms";
+    const END: &str = "UPDATE access_key SET expires_at_ms = $2 WHERE id = $1";
+    let replaced = tx.query(REPLACE, &[(&new.old_id).into(), new.now_ms.into()]).await?;
     let missing = || AccountsError::NoSuchAccessKey { access_key_id: new.old_id.clone() };
-    let old = tx.query_opt(OLD, &[(&new.old_id).into()]).await?.ok_or_else(missing)?;
+    let old = replaced.first().ok_or_else(missing)?;
     let expires_at_ms = old.opt_int(2)?.map(i64::cast_unsigned);
     let old_ends_at_ms = expires_at_ms.map_or(new.old_ends_at_ms, |own| own.min(new.old_ends_at_ms));
-    if tx.execute(END, &[(&new.old_id).into(), old_ends_at_ms.into(), new.now_ms.into()]).await? == 0 {
-        return Err(missing());
-    }
+    tx.execute(END, &[(&new.old_id).into(), old_ends_at_ms.into()]).await?;
     let row = KeyRow {
         id: new.new_id.clone(),
         account: AccountId(old.bytes(0)?),

@@ -118,12 +118,21 @@ impl Lease {
         }
     }
 
+    /// A reservation of the row `id` leaves `amount`, and goes on. Whether the row now holds more than it should.
+    pub(crate) fn put_back(&self, id: [u8; 16], amount: Amount) -> bool {
+        self.leave(id, amount, 0)
+    }
+
     /// A reservation of the row `id` ends and leaves `amount`. Whether the row now holds more than it should.
     pub(crate) fn give_back(&self, id: [u8; 16], amount: Amount) -> bool {
+        self.leave(id, amount, 1)
+    }
+
+    fn leave(&self, id: [u8; 16], amount: Amount, ended: u64) -> bool {
         match &mut self.state().row {
             Some(row) if row.id == id => {
                 row.free = row.free.plus(amount);
-                row.holders = row.holders.saturating_sub(1);
+                row.holders = row.holders.saturating_sub(ended);
                 !row.roomy && !row.free.is_zero()
             }
             _ => false,

@@ -47,6 +47,7 @@ mod secret;
 mod service_level;
 mod session;
 mod share;
+mod subscribers;
 mod subscription;
 mod usage;
 mod user;
@@ -80,8 +81,8 @@ pub use keyring::Keyring;
 pub use limit::{Limit, LimitChange, LimitSet, Stage};
 pub use meter::FLUSH_EVERY;
 pub use metering::{
-    Grain, HourUsage, Measure, Purged, RequestClass, Retention, Traffic, Usage, UsageDrift, UsageReport,
-    Verification,
+    Freshness, Grain, HourUsage, Measure, Purged, RequestClass, Retention, Traffic, UnmeteredSpan, Usage,
+    UsageDrift, UsageReport, Verification,
 };
 pub use owner::{Month, Owner};
 pub use pacer::Pace;
@@ -90,13 +91,14 @@ pub use plan_migration::{
     Cohort, CohortStanding, MigratedBatch, MigrationRun, MigrationState, NewPlanMigration, PlanMigration,
     PlanMigrationError,
 };
-pub use privacy::{Dossier, DossierPart, Erasure, ErasureError, ErasureStatus};
+pub use privacy::{Dossier, DossierCursor, DossierPart, Erasure, ErasureError, ErasureStatus};
 pub use reconcile::{Counter, Drift, Reconciliation};
 pub use reservation::Reservation;
 pub use rotation::KekKey;
 pub use secret::Secret;
 pub use service_level::{SeenWindow, ServiceLevel};
 pub use session::{NewSession, Session, TemporaryKey};
+pub use subscribers::Subscribers;
 pub use subscription::Allowance;
 pub use usage::{AccountUsage, Standing};
 pub use user::User;

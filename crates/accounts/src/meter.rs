@@ -3,12 +3,14 @@
 //! Bytes are taken in memory, of what the gateway leased of the month's quota, and recorded every few seconds. A gateway
 //! that is killed loses what it had not recorded ([`FLUSH_EVERY`]); what it leased comes free when that expires.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use datamesh_db::DbError;
 use tracing::warn;
 
+use crate::controls::Controls;
 use crate::owner::{Book, Month, Owner};
 use crate::quota::{self, Amount, Held};
 use crate::reservation::Share;
@@ -23,7 +25,8 @@ pub const FLUSH_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Meter {
     /// What is taken from: requests wait for it, so it is never held while something is recorded.
     held: tokio::sync::Mutex<Option<(Month, Share)>>,
-    moved: Mutex<Amount>,
+    /// What was moved, by the month that it was taken in.
+    moved: Mutex<BTreeMap<Month, Amount>>,
     /// What is being recorded. Locked before `held`.
     recording: tokio::sync::Mutex<Vec<Batch>>,
 }
@@ -36,18 +39,18 @@ struct Batch {
 }
 
 impl Meter {
-    fn moved(&self) -> MutexGuard<'_, Amount> {
+    fn moved(&self) -> MutexGuard<'_, BTreeMap<Month, Amount>> {
         self.moved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether nothing is left to record.
     pub(crate) fn is_idle(&self) -> bool {
-        self.moved().is_zero()
+        self.moved().values().all(|moved| moved.is_zero())
             && self.held.try_lock().is_ok_and(|held| held.is_none())
             && self.recording.try_lock().is_ok_and(|recording| recording.is_empty())
     }
 
-    /// Takes bytes to receive (first) and to send (second).
+    /// Takes bytes to receive (first) and to send (second) of a month's quota.
     ///
     /// # Errors
     /// [`AccountsError::QuotaExceeded`].
@@ -55,11 +58,10 @@ impl Meter {
         &self,
         accounts: &Accounts,
         owner: &Owner,
-        amount: Amount,
+        (month, amount): (Month, Amount),
     ) -> Result<(), AccountsError> {
-        let month = Month::of(accounts.now_ms());
         let mut held = self.held.lock().await;
-        if held.as_ref().is_some_and(|(of, _)| *of != month) {
+        while held.as_ref().is_some_and(|(of, _)| *of != month) {
             drop(held);
             Box::pin(self.flush(accounts, owner)).await?;
             held = self.held.lock().await;
@@ -70,15 +72,19 @@ impl Meter {
             let book = Book::Moved(owner.clone(), month);
             *held = Some((month, Box::pin(Share::take(accounts, &book, amount)).await?));
         }
-        let mut moved = self.moved();
-        *moved = moved.plus(amount);
+        self.add(month, amount);
         Ok(())
     }
 
-    /// Some of what was taken was not moved after all.
-    pub(crate) fn give(&self, amount: Amount) {
+    /// Some of what was taken in a month was not moved after all.
+    pub(crate) fn give(&self, month: Month, amount: Amount) {
+        self.add(month, Amount::ZERO.minus(amount));
+    }
+
+    fn add(&self, month: Month, amount: Amount) {
         let mut moved = self.moved();
-        *moved = moved.minus(amount);
+        let sum = moved.entry(month).or_default();
+        *sum = sum.plus(amount);
     }
 
     /// Records what was moved since the last time. What could not be recorded is kept for the next time.
@@ -86,11 +92,11 @@ impl Meter {
         let mut recording = self.recording.lock().await;
         let now_ms = accounts.now_ms();
         {
-            let taken = self.held.lock().await.take();
+            let mut taken = self.held.lock().await.take();
             let moved = std::mem::take(&mut *self.moved());
-            let month = taken.as_ref().map_or_else(|| Month::of(now_ms), |(month, _)| *month);
-            if !moved.is_zero() {
-                recording.push(Batch { month, share: taken.map(|(_, share)| share), moved });
+            for (month, moved) in moved.into_iter().filter(|(_, moved)| !moved.is_zero()) {
+                let share = taken.take_if(|(of, _)| *of == month).map(|(_, share)| share);
+                recording.push(Batch { month, share, moved });
             }
         }
         while let Some(batch) = recording.pop() {
@@ -141,9 +147,7 @@ impl Accounts {
     /// Records what this gateway has metered. It happens on its own every [`FLUSH_EVERY`]; call it before the end.
     pub async fn flush_meters(&self) {
         for controls in self.controls().all() {
-            if let Err(error) = controls.meter.flush(self, &controls.owner).await {
-                warn!(%error, owner = %controls.owner, "metered traffic could not be recorded");
-            }
+            self.flush_controls(&controls).await;
         }
         if let Err(error) = self.deliver_traffic().await {
             warn!(%error, "usage could not be recorded; the next attempt follows");
@@ -152,5 +156,18 @@ impl Accounts {
             warn!(%error, "requests and faults could not be recorded; the next attempt follows");
         }
         self.controls().prune(self.elapsed());
+    }
+
+    /// Records what this gateway has metered of one owner, for an answer about it.
+    pub async fn flush_meter(&self, owner: &Owner) {
+        if let Some(controls) = self.controls().known(owner) {
+            self.flush_controls(&controls).await;
+        }
+    }
+
+    async fn flush_controls(&self, controls: &Controls) {
+        if let Err(error) = controls.meter.flush(self, &controls.owner).await {
+            warn!(%error, owner = %controls.owner, "metered traffic could not be recorded");
+        }
     }
 }

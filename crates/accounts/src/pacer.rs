@@ -102,6 +102,9 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
     use super::*;
 
     /// Streams with pieces of these sizes run for `seconds`; how many bytes each got.
@@ -138,6 +141,45 @@ mod tests {
         assert!((19_800_000..21_500_000).contains(&sum), "{bytes:?}");
         for share in &bytes {
             assert!((4_700_000..5_500_000).contains(share), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn in_no_window_do_more_bytes_pass_than_a_burst_and_the_rate() {
+        const RATE: u64 = 1_000_000;
+        const PIECE_MAX: u64 = 40_000;
+        const STREAMS: usize = 4;
+        let mut random = StdRng::seed_from_u64(5);
+        let (pacer, mut passed) = (Pacer::default(), Vec::new());
+        let mut streams: Vec<_> = (0..STREAMS).map(|_| (Pace::default(), Duration::ZERO)).collect();
+        while passed.len() < 3_000 {
+            let (pace, at) = streams.iter_mut().min_by_key(|(_, at)| *at).unwrap();
+            let now = *at;
+            if let Some(wait) = pace.turn(std::iter::once((&pacer, RATE)), now) {
+                *at = now + wait;
+                continue;
+            }
+            let piece = random.random_range(1..PIECE_MAX);
+            pace.passed(piece);
+            passed.push((now, piece));
+            // Some stand still for a while, and some end and are followed by another one.
+            if random.random_bool(0.02) {
+                *at = now + Duration::from_millis(random.random_range(0..2_000));
+            } else if random.random_bool(0.1) {
+                pacer.leave(pace.owed(), RATE, now);
+                *pace = Pace::default();
+            }
+        }
+        // A piece has passed before its turns are booked, of each stream at the same time.
+        let ahead = (STREAMS as u64 + 1) * (PIECE_MAX + QUANTUM);
+        for (first, (from, _)) in passed.iter().enumerate() {
+            let mut sum = 0;
+            for (until, piece) in &passed[first..] {
+                sum += piece;
+                let window = BURST + until.saturating_sub(*from);
+                let allowed = (RATE as f64 * window.as_secs_f64()) as u64 + ahead;
+                assert!(sum <= allowed, "{sum} bytes of {allowed} from {from:?} to {until:?}");
+            }
         }
     }
 

@@ -3,154 +3,15 @@
 //! Every transaction here touches the reservations' rows first and the quota's rows after them, so that none of them
 //! deadlock. A book has two rows, one for each of its dimensions: an odd number and the next even one.
 
+mod line;
+
 use datamesh_db::{DbError, Engine, Row, Tx, UsageChange};
 
-use crate::limit::MAXIMUM;
+pub(crate) use self::line::{Amount, Line, Quota, line, unsigned};
 use crate::metering::{StorageEvent, insert_storage_event};
 use crate::owner::{Book, Month, Owner};
-use crate::warning::{Level, Warning};
+use crate::warning::Warning;
 use crate::{AccountsError, Dimension, LimitSet, Stage};
-
-/// Amounts of a book's two dimensions together: bytes and objects stored, or bytes received and sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Amount {
-    pub(crate) first: i64,
-    pub(crate) second: i64,
-}
-
-impl Amount {
-    pub(crate) const ZERO: Self = Self { first: 0, second: 0 };
-
-    pub(crate) fn new(first: u64, second: u64) -> Self {
-        Self { first: clamp(first), second: clamp(second) }
-    }
-
-    /// One of the two, as it is shown.
-    pub(crate) fn shown(self, index: usize) -> u64 {
-        unsigned(if index == 0 { self.first } else { self.second })
-    }
-
-    pub(crate) const fn is_zero(self) -> bool {
-        self.first == 0 && self.second == 0
-    }
-
-    pub(crate) const fn covers(self, other: Self) -> bool {
-        self.first >= other.first && self.second >= other.second
-    }
-
-    pub(crate) fn each(self, other: Self, combine: impl Fn(i64, i64) -> i64) -> Self {
-        Self { first: combine(self.first, other.first), second: combine(self.second, other.second) }
-    }
-
-    pub(crate) fn plus(self, other: Self) -> Self {
-        self.each(other, i64::saturating_add)
-    }
-
-    pub(crate) fn minus(self, other: Self) -> Self {
-        self.each(other, i64::saturating_sub)
-    }
-}
-
-/// An amount far beyond any disk, so that sums stay inside 64 bits.
-fn clamp(amount: u64) -> i64 {
-    amount.min(MAXIMUM) as i64
-}
-
-pub(crate) fn unsigned(amount: i64) -> u64 {
-    amount.max(0) as u64
-}
-
-/// One row of a book.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Line {
-    pub(crate) dimension: Dimension,
-    /// What is refused beyond.
-    pub(crate) hard: Option<i64>,
-    /// The limit, enforced or not.
-    pub(crate) soft: Option<i64>,
-    pub(crate) stage: Stage,
-    pub(crate) used: i64,
-    pub(crate) reserved: i64,
-}
-
-/// `dimension, maximum, soft, stage, used, reserved`
-pub(crate) fn line(row: &Row, at: usize) -> Result<Line, AccountsError> {
-    let dimension = Dimension::from_number(row.int(at)?);
-    Ok(Line {
-        dimension: dimension.ok_or_else(|| AccountsError::Damaged { name: "quota".to_owned() })?,
-        hard: row.opt_int(at + 1)?,
-        soft: row.opt_int(at + 2)?,
-        stage: Stage::from_number(row.int(at + 3)?),
-        used: row.int(at + 4)?,
-        reserved: row.int(at + 5)?,
-    })
-}
-
-impl Line {
-    fn room(&self) -> i64 {
-        self.hard.map_or(i64::MAX, |hard| hard - self.used - self.reserved)
-    }
-
-    fn exceeded(&self, owner: &Owner, requested: i64) -> AccountsError {
-        AccountsError::QuotaExceeded {
-            owner: owner.clone(),
-            dimension: self.dimension,
-            limit: unsigned(self.hard.unwrap_or(i64::MAX)),
-            used: unsigned(self.used),
-            reserved: unsigned(self.reserved),
-            requested: unsigned(requested),
-        }
-    }
-
-    /// What to tell the owner after a change of `by` has been recorded.
-    fn warning(&self, owner: &Owner, by: i64) -> Option<Warning> {
-        let limit = self.soft?;
-        let level = Level::of(unsigned(self.used), unsigned(limit))?;
-        let before = Level::of(unsigned(self.used - by), unsigned(limit));
-        Some(Warning {
-            owner: owner.clone(),
-            dimension: self.dimension,
-            level,
-            stage: self.stage,
-            used: unsigned(self.used),
-            limit: unsigned(limit),
-            is_new: before < Some(level),
-        })
-    }
-}
-
-/// The two rows of a book.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Quota(pub(crate) [Line; 2]);
-
-impl Quota {
-    pub(crate) const fn is_unlimited(&self) -> bool {
-        self.0[0].hard.is_none() && self.0[1].hard.is_none()
-    }
-
-    /// How much more fits.
-    pub(crate) fn room(&self) -> Amount {
-        Amount { first: self.0[0].room(), second: self.0[1].room() }
-    }
-
-    pub(crate) const fn used(&self) -> Amount {
-        Amount { first: self.0[0].used, second: self.0[1].used }
-    }
-
-    pub(crate) const fn reserved(&self) -> Amount {
-        Amount { first: self.0[0].reserved, second: self.0[1].reserved }
-    }
-
-    /// The error for `requested`, which does not fit.
-    pub(crate) fn exceeded(&self, owner: &Owner, requested: Amount) -> AccountsError {
-        let [first, second] = &self.0;
-        if second.room() < requested.second {
-            second.exceeded(owner, requested.second)
-        } else {
-            first.exceeded(owner, requested.first)
-        }
-    }
-}
 
 /// A book's rows; `None` when it has none.
 pub(crate) async fn find(tx: &mut Tx, book: &Book) -> Result<Option<Quota>, AccountsError> {
@@ -237,7 +98,7 @@ pub(crate) struct Settled {
 }
 
 /// Records what is stored more or less, in the transaction that stores it: for the account, and for the bucket if that
-/// has a book. Growth is paid from what is held, and what is not held must fit. A change leaves `event`.
+/// has a book. Growth is paid from what is held, and what is not held must fit. A change leaves `event`, if it is metered.
 ///
 /// # Errors
 /// [`AccountsError::QuotaExceeded`], [`AccountsError::NoSuchAccount`]; the transaction must be undone then.
@@ -245,7 +106,7 @@ pub(crate) async fn settle(
     tx: &mut Tx,
     change: &UsageChange,
     held: [Held; 2],
-    event: StorageEvent,
+    event: Option<StorageEvent>,
 ) -> Result<Settled, AccountsError> {
     let books = [Book::Stored(Owner::Account(change.account)), Book::Stored(Owner::Bucket(change.bucket))];
     let used = Amount { first: change.bytes, second: change.objects };
@@ -268,10 +129,10 @@ pub(crate) async fn settle(
 async fn record(
     tx: &mut Tx,
     books: [&Book; 2],
-    (change, event): (&UsageChange, StorageEvent),
+    (change, event): (&UsageChange, Option<StorageEvent>),
     paid: [Amount; 2],
 ) -> Result<Vec<Row>, DbError> {
-    let event = Some(event).filter(|_| (change.bytes, change.objects) != (0, 0));
+    let event = event.filter(|_| (change.bytes, change.objects) != (0, 0));
     match tx.engine() {
         Engine::Sqlite => {
             if let Some(event) = event {

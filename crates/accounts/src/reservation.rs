@@ -66,6 +66,28 @@ impl Share {
         Ok(())
     }
 
+    /// Gives back `less` of what is held, which stays held but for that.
+    pub(crate) fn lower(&self, less: Amount) {
+        let mut state = self.state();
+        let Some(row) = state.row else { return };
+        state.held = state.held.minus(less);
+        let scarce = self.lease.put_back(row, less);
+        drop(state);
+        if scarce {
+            self.give_back_soon();
+        }
+    }
+
+    /// Tells the database what the gateway does not need any more, where others may be waiting for it.
+    fn give_back_soon(&self) {
+        let (accounts, lease) = (self.accounts.clone(), Arc::clone(&self.lease));
+        self.accounts.runtime().spawn(async move {
+            if let Err(error) = accounts.give_back_free(&lease).await {
+                warn!(%error, "quota could not be given back; it comes free when its reservation ends");
+            }
+        });
+    }
+
     pub(crate) fn held(&self) -> Held {
         let state = self.state();
         Held { row: state.row, amount: state.held }
@@ -90,14 +112,8 @@ impl Drop for Share {
     fn drop(&mut self) {
         let state = *self.state();
         let Some(row) = state.row else { return };
-        let scarce = self.lease.give_back(row, state.held.minus(state.paid));
-        if scarce && let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (accounts, lease) = (self.accounts.clone(), Arc::clone(&self.lease));
-            runtime.spawn(async move {
-                if let Err(error) = accounts.give_back_free(&lease).await {
-                    warn!(%error, "quota could not be given back; it comes free when its reservation ends");
-                }
-            });
+        if self.lease.give_back(row, state.held.minus(state.paid)) {
+            self.give_back_soon();
         }
     }
 }
@@ -177,10 +193,9 @@ impl Reservation {
     pub async fn extend(&self, bytes: u64) -> Result<(), AccountsError> {
         let more = Amount::new(bytes, 0);
         self.of_account.extend(more).await?;
-        match &self.of_bucket {
-            Some((_, share)) => share.extend(more).await,
-            None => Ok(()),
-        }
+        let Some((_, of_bucket)) = &self.of_bucket else { return Ok(()) };
+        // Kept, it would be in the way of the smaller step that is tried next.
+        of_bucket.extend(more).await.inspect_err(|_| self.of_account.lower(more))
     }
 
     /// What the commit found to be close to a limit.
@@ -196,13 +211,15 @@ impl CommitHook for Reservation {
             let of_bucket = self.of_bucket.as_ref().filter(|(bucket, _)| *bucket == change.bucket);
             let shares = [of_account, of_bucket.map(|(_, share)| share)];
             let held = shares.map(|share| share.map_or_else(Held::default, Share::held));
-            let event = self.of_account.accounts.storage_event();
+            let accounts = &self.of_account.accounts;
+            let now_ms = accounts.now_ms();
             // What adds no object may replace one, or a part of one.
             if change.objects < 1 {
-                hold::refuse_replacing(tx, change.account, event.at_ms).await.map_err(refused)?;
+                hold::refuse_replacing(tx, change.account, now_ms).await.map_err(refused)?;
             }
+            let event = accounts.storage_event(now_ms);
             let settled = quota::settle(tx, change, held, event).await.map_err(refused)?;
-            warning::record(tx, &settled.warnings, event.at_ms).await.map_err(refused)?;
+            warning::record(tx, &settled.warnings, now_ms).await.map_err(refused)?;
             for (share, paid) in shares.into_iter().zip(settled.paid) {
                 if let Some(share) = share {
                     share.paid(paid);
@@ -231,9 +248,10 @@ struct Release {
 impl CommitHook for Release {
     fn run<'t>(&'t self, tx: &'t mut Tx, change: &'t UsageChange) -> TxFuture<'t, (), DbError> {
         Box::pin(async move {
-            let event = self.accounts.storage_event();
+            let now_ms = self.accounts.now_ms();
+            let event = self.accounts.storage_event(now_ms);
             let settled = quota::settle(tx, change, [Held::default(); 2], event).await.map_err(refused)?;
-            warning::record(tx, &settled.warnings, event.at_ms).await.map_err(refused)
+            warning::record(tx, &settled.warnings, now_ms).await.map_err(refused)
         })
     }
 }
@@ -269,7 +287,36 @@ mod tests {
     use datamesh_testkit::for_each_engine;
 
     use super::*;
-    use crate::{AccountsConfig, Kek, Keyring};
+    use crate::{AccountsConfig, Dimension, Kek, Keyring};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_ends_on_a_thread_of_the_database_comes_back() {
+        for_each_engine(|db| async move {
+            let folder = tempfile::tempdir().unwrap();
+            let kek = Kek::load_or_create(folder.path().join("kek")).unwrap();
+            let keyring = Keyring::open(db.clone(), kek).await.unwrap();
+            let accounts = Accounts::open(db, keyring, AccountsConfig::default()).await.unwrap();
+            let owner = Owner::Account(accounts.create_user("a@example.org", "A", "free").await.unwrap().id);
+            let standing = async || {
+                let standings = accounts.allowance(&owner).await.unwrap().standings;
+                standings.into_iter().find(|(counted, _)| *counted == Dimension::Bytes).unwrap().1
+            };
+            // So much that nothing is leased in advance.
+            let all = standing().await.limit.unwrap();
+            let book = Book::Stored(owner.clone());
+            let share = Share::take(&accounts, &book, Amount::new(all, 1)).await.unwrap();
+            assert_eq!(standing().await.reserved, all);
+            std::thread::spawn(move || drop(share)).join().unwrap();
+            for _ in 0..10_000 {
+                if standing().await.reserved == 0 {
+                    return;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            panic!("nobody gave back what was held");
+        })
+        .await;
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_a_commit_of_unknown_outcome_may_have_taken_is_not_given_back() {

@@ -63,6 +63,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 8, sqlite: privacy::ON_SQLITE, postgres: privacy::ON_POSTGRES },
     Migration { version: 9, sqlite: plan_migration::ON_SQLITE, postgres: plan_migration::ON_POSTGRES },
     Migration { version: 10, sqlite: KEY_EXPIRY, postgres: KEY_EXPIRY },
+    Migration { version: 11, sqlite: AUDIT_EXPIRY_ON_SQLITE, postgres: AUDIT_EXPIRY_ON_POSTGRES },
 ];
 
 /// Until now a key that ended by itself was one that another had taken the place of.
@@ -185,6 +186,23 @@ macro_rules! audit {
 
 const AUDIT_ON_SQLITE: &str = audit!("BLOB", "TEXT", "zeroblob(32)");
 const AUDIT_ON_POSTGRES: &str = audit!("BYTEA", "TEXT COLLATE \"C\"", "decode(repeat('00', 32), 'hex')");
+
+/// Entries without a `payload` are of version 1. `audit_head.emptied` is up to where entries need not be looked at to find
+/// more to empty; it proves nothing.
+macro_rules! audit_expiry {
+    ($bytes:literal) => {
+        concat!(
+            "ALTER TABLE audit_entry ADD COLUMN payload ",
+            $bytes,
+            ";
+             ALTER TABLE audit_entry ADD COLUMN emptied BIGINT NOT NULL DEFAULT 0;
+             ALTER TABLE audit_head ADD COLUMN emptied BIGINT NOT NULL DEFAULT 0;"
+        )
+    };
+}
+
+const AUDIT_EXPIRY_ON_SQLITE: &str = audit_expiry!("BLOB");
+const AUDIT_EXPIRY_ON_POSTGRES: &str = audit_expiry!("BYTEA");
 
 /// `registration.mail_at_ms` is when its letter is due; NULL when it was sent, or is none to send. Accounts that operators
 /// made are verified as far as an address.

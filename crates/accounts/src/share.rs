@@ -5,10 +5,11 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use governor::{Quota, RateLimiter};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Limit;
 use crate::controls::{Limiter, LimiterClock};
@@ -16,30 +17,88 @@ use crate::controls::{Limiter, LimiterClock};
 /// A share of operations at a time. It is one at the least, so that more gateways than operations exceed the limit.
 pub(crate) struct OperationShare {
     pub(crate) limit: Limit,
-    pub(crate) permits: Arc<Semaphore>,
-    /// Permits that there are, those of running operations too. It may be more than the share, until they end.
-    total: usize,
+    pub(crate) permits: Arc<Permits>,
+    size: usize,
 }
 
 impl OperationShare {
     pub(crate) fn new(limit: Limit, gateways: u64) -> Self {
-        let total = Self::size(limit, gateways);
-        Self { limit, permits: Arc::new(Semaphore::new(total)), total }
+        let size = Self::size(limit, gateways);
+        Self { limit, permits: Arc::new(Permits::new(size)), size }
     }
 
     fn size(limit: Limit, gateways: u64) -> usize {
         (limit.maximum / gateways).clamp(1, Semaphore::MAX_PERMITS as u64) as usize
     }
 
-    /// Gives it the size that it must have, as far as running operations allow; the next call does the rest.
+    /// Gives it the size that it must have: operations that run beyond it still do, and nobody takes their places.
     pub(crate) fn resize(&mut self, limit: Limit, gateways: u64) {
         self.limit = limit;
         let size = Self::size(limit, gateways);
-        if size > self.total {
-            self.permits.add_permits(size - self.total);
-            self.total = size;
+        if size > self.size {
+            self.permits.add(size - self.size);
         } else {
-            self.total -= self.permits.forget_permits(self.total - size);
+            self.permits.remove(self.size - size);
+        }
+        self.size = size;
+    }
+}
+
+/// Permits to run an operation. Some may be too many, and go as soon as their operations end: those that wait for a permit
+/// would take them over, and a busy share would never shrink.
+pub(crate) struct Permits {
+    semaphore: Arc<Semaphore>,
+    excess: AtomicUsize,
+}
+
+impl Permits {
+    fn new(size: usize) -> Self {
+        Self { semaphore: Arc::new(Semaphore::new(size)), excess: AtomicUsize::new(0) }
+    }
+
+    /// A permit, if there is one.
+    pub(crate) fn try_acquire(self: &Arc<Self>) -> Option<Permit> {
+        let permit = Arc::clone(&self.semaphore).try_acquire_owned().ok()?;
+        Some(Permit { permit: Some(permit), of: Arc::clone(self) })
+    }
+
+    /// Waits for a permit, first come, first served. `None` only once there are to be none any more.
+    pub(crate) async fn acquire(self: &Arc<Self>) -> Option<Permit> {
+        let permit = Arc::clone(&self.semaphore).acquire_owned().await.ok()?;
+        Some(Permit { permit: Some(permit), of: Arc::clone(self) })
+    }
+
+    /// Makes more, beginning with those that were too many.
+    fn add(&self, more: usize) {
+        let mut kept = 0;
+        let keep = |excess: usize| {
+            kept = excess.min(more);
+            Some(excess - kept)
+        };
+        // It always has something to store.
+        let _ = self.excess.fetch_update(Ordering::Relaxed, Ordering::Relaxed, keep);
+        self.semaphore.add_permits(more - kept);
+    }
+
+    /// Takes away what is free, and the rest when it comes free.
+    fn remove(&self, fewer: usize) {
+        let removed = self.semaphore.forget_permits(fewer);
+        self.excess.fetch_add(fewer - removed, Ordering::Relaxed);
+    }
+}
+
+/// One operation's place. Dropping it makes place for another one, or lets the share shrink.
+pub(crate) struct Permit {
+    permit: Option<OwnedSemaphorePermit>,
+    of: Arc<Permits>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let fewer = |excess: usize| excess.checked_sub(1);
+        let is_excess = self.of.excess.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).is_ok();
+        if let Some(permit) = self.permit.take_if(|_| is_excess) {
+            permit.forget();
         }
     }
 }
@@ -115,19 +174,52 @@ mod tests {
     #[test]
     fn operations_that_run_count_in_a_share_that_has_changed() {
         let mut share = OperationShare::new(limit(8), 1);
-        let running: Vec<_> =
-            (0..6).map(|_| Arc::clone(&share.permits).try_acquire_owned().unwrap()).collect();
+        let available = |share: &OperationShare| share.permits.semaphore.available_permits();
+        let running: Vec<_> = (0..6).map(|_| share.permits.try_acquire().unwrap()).collect();
         share.resize(limit(8), 2);
-        assert_eq!(share.permits.available_permits(), 0, "four of the six fill the share");
+        assert_eq!(available(&share), 0, "four of the six fill the share");
         drop(running);
-        share.resize(limit(8), 2);
-        assert_eq!(share.permits.available_permits(), 4);
-        let running = Arc::clone(&share.permits).try_acquire_owned().unwrap();
+        assert_eq!(available(&share), 4);
+        let running = share.permits.try_acquire().unwrap();
         share.resize(limit(8), 1);
-        assert_eq!(share.permits.available_permits(), 7);
+        assert_eq!(available(&share), 7);
         drop(running);
         share.resize(limit(3), 8);
-        assert_eq!(share.permits.available_permits(), 1, "none is too little to work at all");
+        assert_eq!(available(&share), 1, "none is too little to work at all");
+    }
+
+    #[test]
+    fn a_share_that_was_too_large_for_a_while_has_lost_and_gained_nothing() {
+        let mut share = OperationShare::new(limit(8), 1);
+        let mut running: Vec<_> = (0..8).map(|_| share.permits.try_acquire().unwrap()).collect();
+        share.resize(limit(8), 4);
+        running.truncate(7);
+        share.resize(limit(8), 2);
+        running.truncate(5);
+        assert!(share.permits.try_acquire().is_none(), "five run in a share of four");
+        share.resize(limit(8), 1);
+        let more: Vec<_> = std::iter::from_fn(|| share.permits.try_acquire()).collect();
+        assert_eq!(running.len() + more.len(), 8);
+    }
+
+    #[tokio::test]
+    async fn a_share_shrinks_however_many_wait_for_their_turn() {
+        let mut share = OperationShare::new(limit(4), 1);
+        let mut running: Vec<_> = (0..4).map(|_| share.permits.try_acquire().unwrap()).collect();
+        let wait = |permits: &Arc<Permits>| {
+            let permits = Arc::clone(permits);
+            tokio::spawn(async move { permits.acquire().await.unwrap() })
+        };
+        let waiting: Vec<_> = (0..3).map(|_| wait(&share.permits)).collect();
+        tokio::task::yield_now().await;
+        share.resize(limit(4), 4);
+        running.truncate(1);
+        tokio::task::yield_now().await;
+        assert!(waiting.iter().all(|waiting| !waiting.is_finished()), "one runs in a share of one");
+        drop(running);
+        for waiting in waiting {
+            drop(waiting.await.unwrap());
+        }
     }
 
     #[test]

@@ -56,9 +56,23 @@ impl Accounts {
 
     /// The same of every account, as one snapshot.
     pub async fn usage_of_all(&self) -> Result<Vec<AccountUsage>, AccountsError> {
-        const ALL: &str = "SELECT a.id, q.dimension, q.maximum, q.soft, q.stage, q.used, q.reserved
-            FROM account a JOIN quota q ON q.owner = a.id ORDER BY a.id, q.dimension";
-        let rows = self.db().rows(ALL, [].into()).await?;
+        self.usage_between(None, AccountId([u8::MAX; 16])).await
+    }
+
+    /// The same of the accounts whose ids follow `after`, up to `last`.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn usage_between(
+        &self,
+        after: Option<AccountId>,
+        last: AccountId,
+    ) -> Result<Vec<AccountUsage>, AccountsError> {
+        const BETWEEN: &str = "SELECT a.id, q.dimension, q.maximum, q.soft, q.stage, q.used, q.reserved
+            FROM account a JOIN quota q ON q.owner = a.id WHERE a.id > $1 AND a.id <= $2
+            ORDER BY a.id, q.dimension";
+        let after = after.map_or_else(Vec::new, |after| after.0.to_vec());
+        let rows = self.db().rows(BETWEEN, [after.into(), last.into()].into()).await?;
         let mut standings = BTreeMap::<AccountId, [Option<Standing>; 2]>::new();
         for row in &rows {
             let line = quota::line(row, 1)?;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::format::Format;
 use crate::invoice::Line;
 use crate::{BillingError, Invoice, Term, UsageRow};
 
@@ -30,16 +31,20 @@ impl Export {
     pub fn parse(text: &[u8]) -> Result<Self, BillingError> {
         let invalid = |reason: String| BillingError::InvalidExport { reason };
         let export: Self = serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))?;
-        let format = export.invoice.format;
-        if format != Invoice::FORMAT {
-            return Err(invalid(format!("format {format} is not known, only {}", Invoice::FORMAT)));
-        }
-        export.check().map_err(invalid)?;
+        let format = export.format()?;
+        export.check(format).map_err(invalid)?;
         Ok(export)
     }
 
+    fn format(&self) -> Result<Format, BillingError> {
+        let format = self.invoice.format;
+        Format::from_number(format).ok_or_else(|| BillingError::InvalidExport {
+            reason: format!("format {format} is not known, only 1 to {}", Invoice::FORMAT),
+        })
+    }
+
     /// Whether its times fit together: nothing is computed from months, terms and usage that cannot be.
-    fn check(&self) -> Result<(), String> {
+    fn check(&self, format: Format) -> Result<(), String> {
         let Invoice { month, billed, .. } = self.invoice;
         if !(1..=MONTH_SECONDS_MAX).contains(&month.seconds()) {
             return Err(format!("its month has {} seconds", month.seconds()));
@@ -57,6 +62,9 @@ impl Export {
             }
             free_from_ms = span.until_ms;
         }
+        if format == Format::LastPlan && self.usage.iter().any(|row| row.term != 0) {
+            return Err("format 1 divides no usage between terms".to_owned());
+        }
         match self.usage.iter().find(|row| row.term >= self.terms.len() as u64) {
             Some(row) => Err(format!("there is usage of term {}, of {}", row.term + 1, self.terms.len())),
             None => Ok(()),
@@ -66,11 +74,12 @@ impl Export {
     /// Recomputes the invoice: every difference, in words. None is the only good answer.
     ///
     /// # Errors
-    /// Those of [`Invoice::compute`].
+    /// [`BillingError::InvalidExport`] when its format is not known; those of [`Invoice::compute`].
     pub fn verify(&self) -> Result<Vec<String>, BillingError> {
         let told = &self.invoice;
         let spans = (told.month, told.billed);
-        let made = Invoice::compute(&told.account, &told.period, spans, &self.terms, &self.usage)?;
+        let names = (told.account.as_str(), told.period.as_str());
+        let made = Invoice::compute_as(self.format()?, names, spans, &self.terms, &self.usage)?;
         let mut differences = Vec::new();
         let mut compare = |what: String, told: &str, made: &str| {
             if told != made {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::format::Format;
 use crate::usage::{Span, UsageRow, usage_root};
 use crate::{BillingError, Prices, Tariff, decimal};
 
@@ -73,8 +74,8 @@ impl Item {
         }
     }
 
-    /// How much of it was used in one term. `None`: more than can be counted.
-    fn used(self, term: u64, rows: &[UsageRow]) -> Option<i128> {
+    /// How much of it was used. `None`: more than can be counted.
+    pub(crate) fn used<'r>(self, rows: impl Iterator<Item = &'r UsageRow>) -> Option<i128> {
         let used = |row: &UsageRow| match self {
             Self::Month => 0,
             Self::Storage => row.byte_milliseconds,
@@ -83,7 +84,13 @@ impl Item {
             Self::ClassA => row.class_a.into(),
             Self::ClassB => row.class_b.into(),
         };
-        rows.iter().filter(|row| row.term == term).map(used).try_fold(0, i128::checked_add)
+        rows.map(used).try_fold(0, i128::checked_add)
+    }
+
+    /// How much of it a term includes for as long as it lasts, rounded down. `None`: more than can be counted.
+    pub(crate) fn included(self, term: &Term, month: Span) -> Option<i128> {
+        let whole = i128::from(self.tariff(&term.prices).included).checked_mul(self.unit(month.seconds()))?;
+        Some(whole.checked_mul(term.span.seconds())? / month.seconds().max(1))
     }
 }
 
@@ -140,7 +147,7 @@ pub struct Invoice {
 
 impl Invoice {
     /// The format that is written.
-    pub const FORMAT: u32 = 2;
+    pub const FORMAT: u32 = Format::NEWEST.number();
 
     /// Makes the invoice of a month. Time on a plan is prorated by the second, and so are allowances. What was used in a
     /// term has that term's prices and allowances; what was used on plans without prices is in no row.
@@ -154,29 +161,41 @@ impl Invoice {
         terms: &[Term],
         usage: &[UsageRow],
     ) -> Result<Self, BillingError> {
-        let root = usage_root(account, billed, usage);
+        Self::compute_as(Format::NEWEST, (account, period), (month, billed), terms, usage)
+    }
+
+    /// The same in any format.
+    pub(crate) fn compute_as(
+        format: Format,
+        (account, period): (&str, &str),
+        (month, billed): (Span, Span),
+        terms: &[Term],
+        usage: &[UsageRow],
+    ) -> Result<Self, BillingError> {
+        let root = usage_root(format, account, billed, usage);
         let mut lines = Vec::new();
         let mut add = |line: Line| {
             if line.amount != 0 || (line.price > 0 && line.quantity != 0) {
                 lines.push(line);
             }
         };
-        for (index, term) in (0..).zip(terms) {
+        for (index, term) in terms.iter().enumerate() {
             let first = &terms[0].prices.currency;
             if term.prices.currency != *first {
                 let second = term.prices.currency.clone();
                 return Err(BillingError::TwoCurrencies { first: first.clone(), second });
             }
             add(line(term, Item::Month, (term.span.seconds(), 0), month, &root)?);
+            let Some(priced) = format.priced(index, terms) else { continue };
             for item in Item::METERED {
                 let too_large = BillingError::TooLarge { item: item.name() };
-                let quantities = item.used(index, usage).zip(included(term, item, month)).ok_or(too_large)?;
+                let quantities = priced.quantities(item, month, usage).ok_or(too_large)?;
                 add(line(term, item, quantities, month, &root)?);
             }
         }
         let total = lines.iter().try_fold(0_i64, |sum, line| sum.checked_add(line.amount));
         Ok(Self {
-            format: Self::FORMAT,
+            format: format.number(),
             account: account.to_owned(),
             period: period.to_owned(),
             month,
@@ -187,12 +206,6 @@ impl Invoice {
             usage_root: root,
         })
     }
-}
-
-/// What a term's plan includes for as long as the term lasts, rounded down. `None`: more than can be counted.
-fn included(term: &Term, item: Item, month: Span) -> Option<i128> {
-    let whole = i128::from(item.tariff(&term.prices).included).checked_mul(item.unit(month.seconds()))?;
-    Some(whole.checked_mul(term.span.seconds())? / month.seconds().max(1))
 }
 
 fn line(

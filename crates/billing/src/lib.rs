@@ -8,6 +8,7 @@
 mod decimal;
 mod error;
 mod export;
+mod format;
 mod invoice;
 mod price;
 mod service_level;
@@ -18,4 +19,4 @@ pub use export::Export;
 pub use invoice::{Invoice, Item, Line, Term};
 pub use price::{PriceSheet, Prices, Tariff};
 pub use service_level::{CreditTier, WINDOW_MS, Window, availability, tier};
-pub use usage::{Span, UsageRow, usage_root};
+pub use usage::{Span, UsageRow};

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use crate::decimal;
+use crate::format::Format;
 
 /// A part of time, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,22 +48,26 @@ pub struct UsageRow {
     pub class_b: u64,
 }
 
-/// What separates this hash from all others.
-const DOMAIN: &str = "datamesh usage root 2";
-
 /// The BLAKE3 hash over an account's usage, in hexadecimal digits. The rows may come in any order.
-pub fn usage_root(account: &str, span: Span, rows: &[UsageRow]) -> String {
+pub(crate) fn usage_root(format: Format, account: &str, span: Span, rows: &[UsageRow]) -> String {
     let mut ordered: Vec<&UsageRow> = rows.iter().collect();
     ordered.sort();
     let mut text = format!("{account}\n{},{}\n", span.from_ms, span.until_ms);
     for row in ordered {
         let UsageRow { term, bucket, access_key, byte_milliseconds, ingress, egress, class_a, class_b } = row;
+        if format == Format::EachPlan {
+            let _ = write!(text, "{term},");
+        }
         let _ = writeln!(
             text,
-            "{term},{bucket},{access_key},{byte_milliseconds},{ingress},{egress},{class_a},{class_b}"
+            "{bucket},{access_key},{byte_milliseconds},{ingress},{egress},{class_a},{class_b}"
         );
     }
-    blake3::Hasher::new_derive_key(DOMAIN).update(text.as_bytes()).finalize().to_hex().to_string()
+    blake3::Hasher::new_derive_key(format.usage_domain())
+        .update(text.as_bytes())
+        .finalize()
+        .to_hex()
+        .to_string()
 }
 
 #[cfg(test)]
@@ -82,21 +87,27 @@ mod tests {
         }
     }
 
+    fn root_of(account: &str, span: Span, rows: &[UsageRow]) -> String {
+        usage_root(Format::EachPlan, account, span, rows)
+    }
+
     #[test]
     fn the_root_stands_for_every_digit_and_for_no_order() {
         let span = Span { from_ms: 0, until_ms: 1_000 };
         let rows = [row(1, 1 << 90), row(2, 5)];
-        let root = usage_root("account", span, &rows);
+        let root = root_of("account", span, &rows);
         assert_eq!(root, "753f08e7db5d82eb2f0bd39beb4198bdee509eaeb843e0ee87500f81490243ec");
         let [first, second] = rows.clone();
-        assert_eq!(usage_root("account", span, &[second, first]), root);
+        assert_eq!(root_of("account", span, &[second, first]), root);
         let others = [
-            usage_root("other", span, &rows),
-            usage_root("account", Span { until_ms: 1_001, ..span }, &rows),
-            usage_root("account", span, &rows[..1]),
-            usage_root("account", span, &[row(1, (1 << 90) + 1), row(2, 5)]),
-            usage_root("account", span, &[UsageRow { term: 1, ..row(1, 1 << 90) }, row(2, 5)]),
+            root_of("other", span, &rows),
+            root_of("account", Span { until_ms: 1_001, ..span }, &rows),
+            root_of("account", span, &rows[..1]),
+            root_of("account", span, &[row(1, (1 << 90) + 1), row(2, 5)]),
+            root_of("account", span, &[UsageRow { term: 1, ..row(1, 1 << 90) }, row(2, 5)]),
         ];
         assert!(others.iter().all(|other| *other != root));
+        let older = usage_root(Format::LastPlan, "account", span, &rows);
+        assert_eq!(older, "88fe4f59b5e853f14eadbc098f6d48d302eba1ec9eb0f24d79567abbe291f46b");
     }
 }

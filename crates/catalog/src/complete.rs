@@ -19,7 +19,7 @@ use crate::{BucketId, Catalog, CatalogError, ChangeKind, Committed, Message, Par
 pub struct CompletedPart {
     /// Its number.
     pub number: u16,
-    /// Its `ETag` without quotes.
+    /// What stands for its `ETag`; opaque.
     pub etag: String,
 }
 
@@ -40,9 +40,9 @@ pub struct CompleteUpload {
     pub expected_size: Option<u64>,
     /// What must hold of the key's current version.
     pub precondition: Precondition,
-    /// The object's `ETag` without quotes.
+    /// What stands for the object's `ETag`; opaque.
     pub etag: String,
-    /// Opaque JSON of the version.
+    /// Opaque text of the version.
     pub attributes: String,
     /// Now.
     pub now_ms: u64,

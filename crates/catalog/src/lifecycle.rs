@@ -23,7 +23,7 @@ pub struct AgingVersion {
     pub delete_marker: bool,
     /// Logical size in bytes.
     pub size: u64,
-    /// `ETag` without quotes.
+    /// What stands for the `ETag`; opaque.
     pub etag: String,
     /// When it was written.
     pub modified_ms: u64,

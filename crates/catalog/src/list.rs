@@ -32,7 +32,7 @@ pub struct ListedObject {
     pub key: Vec<u8>,
     /// Logical size in bytes.
     pub size: u64,
-    /// `ETag` without quotes.
+    /// What stands for the `ETag`; opaque.
     pub etag: String,
     /// When it was written.
     pub modified_ms: u64,

@@ -41,7 +41,7 @@ pub struct ListedVersion {
     pub latest: bool,
     /// Logical size in bytes.
     pub size: u64,
-    /// `ETag` without quotes.
+    /// What stands for the `ETag`; opaque.
     pub etag: String,
     /// When it was written.
     pub modified_ms: u64,

@@ -20,7 +20,7 @@ pub enum ChangeKind {
     Removed,
     /// A delete marker was added.
     Marked,
-    /// Tags or the access control list of a version were replaced.
+    /// A version has other tags, another access control list or storage class, or was restored.
     Amended,
 }
 

@@ -7,7 +7,7 @@ use crate::CatalogError;
 pub enum EtagCondition {
     /// `*`: any current object.
     Any,
-    /// One of these `ETag`s, without quotes.
+    /// One of these, as they were given to the catalog; none of them when there are none.
     OneOf(Vec<String>),
 }
 

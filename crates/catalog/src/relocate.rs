@@ -9,10 +9,12 @@ use datamesh_db::{Row, Tx, Value};
 use datamesh_types::DomainId;
 
 use crate::manifest::{self, release};
+use crate::outbox::announce;
 use crate::plan::segment_chunks;
 use crate::replace::LockedKey;
 use crate::{
-    BucketId, Catalog, CatalogError, ManifestContent, ManifestId, PlannedChunk, StoredContent, Version,
+    BucketId, Catalog, CatalogError, ChangeKind, ManifestContent, ManifestId, Message, PlannedChunk,
+    StoredContent, Version, VersionId,
 };
 
 /// A manifest of a version.
@@ -37,6 +39,8 @@ pub struct RelocateVersion {
     pub bucket: BucketId,
     /// Its key.
     pub key: Vec<u8>,
+    /// Its id.
+    pub version: VersionId,
     /// Its place in the order of commits.
     pub sequence: u64,
     /// S3's name of the storage class that it gets.
@@ -85,29 +89,35 @@ impl Catalog {
             .await
     }
 
-    /// Commits a move; `false` when the version is gone or has other manifests than those that were moved.
+    /// Commits a move, and the messages about it; `false` when the version is gone or has other manifests than those
+    /// that were moved.
     ///
     /// # Errors
     /// [`CatalogError::NoSuchBucket`], and those of committing a manifest.
     pub async fn relocate_version(&self, relocate: RelocateVersion) -> Result<bool, CatalogError> {
         let relocate = Arc::new(relocate);
+        let messages = Arc::clone(&self.messages);
         self.db
             .write(move |tx| {
-                let relocate = Arc::clone(&relocate);
-                Box::pin(async move { self::relocate(tx, &relocate).await })
+                let (relocate, messages) = (Arc::clone(&relocate), Arc::clone(&messages));
+                Box::pin(async move { self::relocate(tx, &relocate, &messages).await })
             })
             .await
     }
 }
 
-async fn relocate(tx: &mut Tx, relocate: &RelocateVersion) -> Result<bool, CatalogError> {
+async fn relocate(
+    tx: &mut Tx,
+    relocate: &RelocateVersion,
+    messages: &Arc<[Message]>,
+) -> Result<bool, CatalogError> {
     const RENAME: &str = "UPDATE version SET storage_class = $4
          WHERE bucket = $1 AND key = $2 AND sequence = $3 AND delete_marker = 0";
     const SWITCH: &str = "UPDATE version SET manifest = $3 WHERE sequence = $1 AND manifest = $2";
     const SWITCH_PART: &str =
         "UPDATE version_part SET manifest = $4 WHERE version = $1 AND number = $2 AND manifest = $3";
     const RELEASE: &str = release!("$1");
-    LockedKey::lock(tx, relocate.bucket, &relocate.key).await?;
+    let key = LockedKey::lock(tx, relocate.bucket, &relocate.key).await?;
     let version = [
         relocate.bucket.0.into(),
         (&relocate.key).into(),
@@ -134,5 +144,7 @@ async fn relocate(tx: &mut Tx, relocate: &RelocateVersion) -> Result<bool, Catal
         }
         tx.execute(RELEASE, &[old.manifest.0.into(), relocate.now_ms.into()]).await?;
     }
+    let place = (relocate.version, relocate.sequence.cast_signed());
+    announce(tx, messages, &key, ChangeKind::Amended, place, None).await?;
     Ok(true)
 }

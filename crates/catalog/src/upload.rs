@@ -47,7 +47,7 @@ pub struct CreateUpload {
     pub key: Vec<u8>,
     /// S3's name of the storage class.
     pub storage_class: String,
-    /// Opaque JSON, handed back with the upload.
+    /// Opaque text, handed back with the upload.
     pub attributes: String,
     /// What the version will have.
     pub meta: VersionMeta,
@@ -62,7 +62,7 @@ pub struct Upload {
     pub id: UploadId,
     /// S3's name of the storage class.
     pub storage_class: String,
-    /// Opaque JSON from its creation.
+    /// Opaque text from its creation.
     pub attributes: String,
     /// What the version will have.
     pub meta: VersionMeta,
@@ -87,9 +87,9 @@ pub struct PutPart {
     pub content: ManifestContent,
     /// Its size in bytes. Checked against the manifest.
     pub size: u64,
-    /// Its `ETag` without quotes.
+    /// What stands for its `ETag`; opaque.
     pub etag: String,
-    /// Opaque JSON, handed back with the part: its checksums.
+    /// Opaque text, handed back with the part: its checksums.
     pub checksums: String,
     /// Now.
     pub now_ms: u64,
@@ -102,9 +102,9 @@ pub struct Part {
     pub number: u16,
     /// Its size in bytes.
     pub size: u64,
-    /// Its `ETag` without quotes.
+    /// What stands for its `ETag`; opaque.
     pub etag: String,
-    /// Opaque JSON from [`PutPart::checksums`].
+    /// Opaque text from [`PutPart::checksums`].
     pub checksums: String,
     /// When it was stored.
     pub modified_ms: u64,

@@ -51,7 +51,7 @@ pub struct ListedUpload {
     pub created_at_ms: u64,
     /// S3's name of the storage class.
     pub storage_class: String,
-    /// Opaque JSON from its creation.
+    /// Opaque text from its creation.
     pub attributes: String,
     /// The account that the version will be of; `None` is the bucket's owner.
     pub owner: Option<AccountId>,

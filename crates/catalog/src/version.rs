@@ -102,13 +102,13 @@ pub struct Version {
     pub delete_marker: bool,
     /// Logical size in bytes.
     pub size: u64,
-    /// `ETag` without quotes.
+    /// What stands for the `ETag`; opaque.
     pub etag: String,
     /// When it was written, by the writer's clock.
     pub modified_ms: u64,
     /// S3's name of its storage class.
     pub storage_class: String,
-    /// What the writer stored beside it: headers, user metadata, checksums. Opaque JSON.
+    /// What the writer stored beside it: headers, user metadata, checksums. Opaque text.
     pub attributes: String,
     /// What may change after it was written.
     pub meta: VersionMeta,
@@ -129,11 +129,11 @@ pub struct PutVersion {
     pub content: Content,
     /// Logical size in bytes. Checked against the manifest.
     pub size: u64,
-    /// `ETag` without quotes.
+    /// What stands for the `ETag`; opaque.
     pub etag: String,
     /// S3's name of the storage class.
     pub storage_class: String,
-    /// Opaque JSON, handed back with the version.
+    /// Opaque text, handed back with the version.
     pub attributes: String,
     /// What may change later.
     pub meta: VersionMeta,
@@ -152,11 +152,11 @@ pub struct CopyVersion {
     pub key: Vec<u8>,
     /// What must hold of the destination's current version.
     pub precondition: Precondition,
-    /// `ETag` without quotes.
+    /// What stands for the `ETag`; opaque.
     pub etag: String,
     /// S3's name of the storage class; the backend does not change.
     pub storage_class: String,
-    /// Opaque JSON.
+    /// Opaque text.
     pub attributes: String,
     /// The copy's own; nothing is taken over from the source.
     pub meta: VersionMeta,
@@ -169,7 +169,7 @@ pub struct CopyVersion {
 pub struct Committed {
     /// The version's id; [`VersionId::Null`] unless versioning is enabled.
     pub version: VersionId,
-    /// `ETag` without quotes.
+    /// What stands for the `ETag`; opaque.
     pub etag: String,
     /// Logical size in bytes.
     pub size: u64,

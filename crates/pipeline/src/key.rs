@@ -2,22 +2,24 @@
 //!
 //! A [`DomainKey`] is a dedup domain's secret. Nothing uses it directly: BLAKE3's key derivation makes one subkey
 //! for chunk ids, one for sealing and one for the cut points, so that none of them says anything about another. One more protects the
-//! envelopes of object keys.
+//! envelopes of object keys, and one what is stored beside content.
 //! A [`ShardAuthKey`] is the gateways' shared secret for shard tags; nodes never have either.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use datamesh_types::{ChunkId, DomainId};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::PipelineError;
+use crate::beside::BesideCiphers;
 
 const ID_CONTEXT: &str = "DataMesh 2026-11-22 pipeline v1: chunk id";
 const SEAL_CONTEXT: &str = "DataMesh 2026-11-22 pipeline v1: sealing";
 const GEAR_CONTEXT: &str = "DataMesh 2026-11-22 pipeline v1: cut points";
 const ENVELOPE_CONTEXT: &str = "DataMesh 2026-11-22 pipeline v1: envelopes of object keys";
 const TAG_CONTEXT: &str = "DataMesh 2026-11-22 pipeline v1: entity tags";
+const BESIDE_CONTEXT: &str = "DataMesh 2026-11-23 pipeline v1: beside content";
 const DOMAIN_CONTEXT: &str = "DataMesh 2026-11-22 pipeline v1: domain id";
 
 /// Gear tables of FastCDC: a value for each byte, and the same shifted left by one bit.
@@ -33,6 +35,10 @@ struct Subkeys {
     seal: [u8; 32],
     envelope: [u8; 32],
     tag: [u8; 32],
+    beside: [u8; 32],
+    /// They wipe themselves.
+    #[zeroize(skip)]
+    ciphers: OnceLock<BesideCiphers>,
     domain: [u8; DomainId::LEN],
     gear: GearTables,
 }
@@ -51,6 +57,8 @@ impl DomainKey {
             seal: blake3::derive_key(SEAL_CONTEXT, &bytes),
             envelope: blake3::derive_key(ENVELOPE_CONTEXT, &bytes),
             tag: blake3::derive_key(TAG_CONTEXT, &bytes),
+            beside: blake3::derive_key(BESIDE_CONTEXT, &bytes),
+            ciphers: OnceLock::new(),
             domain: derive_domain(&bytes),
             gear: derive_gear(&bytes),
         };
@@ -82,6 +90,15 @@ impl DomainKey {
     /// What envelopes of object keys are sealed with, together with the customer's key.
     pub(crate) fn envelope_key(&self) -> &[u8; 32] {
         &self.0.envelope
+    }
+
+    /// The ciphers of what is stored beside content.
+    pub(crate) fn beside(&self) -> Result<&BesideCiphers, PipelineError> {
+        if let Some(ciphers) = self.0.ciphers.get() {
+            return Ok(ciphers);
+        }
+        let ciphers = BesideCiphers::new(&self.0.beside)?;
+        Ok(self.0.ciphers.get_or_init(|| ciphers))
     }
 
     /// The AES-256 key of one chunk.

@@ -20,8 +20,11 @@
 //! * Chunk boundaries: FastCDC v2020, normalisation level 2, with a gear table derived from the domain key.
 //!   They are not stored, but changing them ends deduplication against everything stored before.
 //! * Envelope of an object key, version 1: `version u8 | salt [16] | key encrypted [32] | tag [16]`; see `envelope`.
+//! * What lies beside content: an MD5 as one AES-256 block; a text, version 1, as `version u8 | ciphertext | tag [16]`,
+//!   AES-256-GCM-SIV; see `beside`.
 //! * Chunk ids: BLAKE3 of the plaintext, keyed by a key derived from the domain key.
 
+mod beside;
 mod chunker;
 mod coder;
 mod compress;
@@ -33,6 +36,7 @@ mod probe;
 pub mod profile;
 mod seal;
 
+pub use beside::TextKind;
 pub use chunker::{Chunker, ChunkerConfig};
 pub use coder::Coder;
 pub use envelope::{open_object_key, seal_object_key};

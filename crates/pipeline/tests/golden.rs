@@ -5,7 +5,8 @@
 
 use bytes::Bytes;
 use datamesh_pipeline::{
-    Chunker, ChunkerConfig, Coder, DomainKey, PipelineError, ShardAuthKey, check_shard, chunk_id, open,
+    Chunker, ChunkerConfig, Coder, DomainKey, PipelineError, ShardAuthKey, TextKind, check_shard, chunk_id,
+    open,
 };
 use datamesh_types::{ChunkId, GroupId, SealedId, ShardId};
 
@@ -80,6 +81,17 @@ fn framed_shards_of_version_1() {
     }
 }
 
+/// Computed with another implementation of the ciphers.
+#[test]
+fn what_lies_beside_content_of_version_1() {
+    let md5 = hex::decode("d41d8cd98f00b204e9800998ecf8427e").unwrap().try_into().unwrap();
+    assert_eq!(hex::encode(key().seal_md5(md5).unwrap()), "be05486f445096216e63f98a3472c518");
+    for (kind, sealed) in TEXTS {
+        assert_eq!(hex::encode(key().seal_text(kind, r#"{"v":1}"#).unwrap()), sealed);
+        assert_eq!(key().open_text(kind, hex::decode(sealed).unwrap()).unwrap(), r#"{"v":1}"#);
+    }
+}
+
 #[test]
 fn versions_to_come_are_refused_by_name() {
     let id = ChunkId([0; 32]);
@@ -118,6 +130,11 @@ const SEALED: [(&str, &str); 4] = [
         "Brotli",
         "01039a010000676f6c64656e206e6f6e6365d7b4eca39cdb849d9d09e1bff92cb08c21995111be56bcd9a7996fc29328d03a7a23b983d4dbe13e1e1cdb40b7b472754c8b413a89b85893225e317d998fd6b9f6",
     ),
+];
+const TEXTS: [(TextKind, &str); 3] = [
+    (TextKind::Attributes, "012ae450c2b689b736de50bd62d99217e9f3d9f06aa4a07a"),
+    (TextKind::Checksums, "017793d4ba62137ad4043bc520e39d0eb43681902c3bd0a2"),
+    (TextKind::Message, "01a3f0b7e95fe78e930b6ad09323f83eaa7fd984e6d9efcb"),
 ];
 const PARITY: [(&str, &str); 5] = [
     ("1+0", "3d9e51727525f096c2c0f4927ef6bbbe"),

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::Uri;
-use datamesh_accounts::{AccountsError, StoredInvoice};
+use datamesh_accounts::{AccountsError, Freshness, StoredInvoice};
 use serde_json::{Value, json};
 
 use super::AccountState;
@@ -24,7 +24,8 @@ pub(super) async fn usage(
     owner: Owner,
     uri: Uri,
 ) -> Result<Json<Value>, ApiError> {
-    usage_of_month(&state.accounts, &state.catalog, owner.session.account, parse_query(&uri)?).await
+    let (account, asked) = (owner.session.account, parse_query(&uri)?);
+    usage_of_month(&state.accounts, &state.catalog, account, asked, Freshness::Recent).await
 }
 
 /// The hours of a month of one of its buckets.
@@ -33,7 +34,7 @@ pub(super) async fn hours(
     owner: Owner,
     uri: Uri,
 ) -> Result<Json<Value>, ApiError> {
-    usage_by_hour(&state.accounts, owner.session.account, parse_query(&uri)?).await
+    usage_by_hour(&state.accounts, owner.session.account, parse_query(&uri)?, Freshness::Recent).await
 }
 
 /// How available a month was.
@@ -46,7 +47,7 @@ pub(super) async fn service_level(
     Ok(Json(describe_level(&level)))
 }
 
-/// Its invoices, oldest first.
+/// Its invoices, newest month first.
 pub(super) async fn invoices(
     State(state): State<AccountState>,
     owner: Owner,

@@ -1,11 +1,12 @@
-//! How often strangers may ask: by the network that they come from, and by the name that they log in with, whether there
-//! is such an account or not.
+//! How often people may ask: strangers by the network that they come from, and by the name that they log in with, whether
+//! there is such an account or not; those who have a session by their account.
 
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use datamesh_types::AccountId;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
@@ -13,7 +14,7 @@ use crate::admin_api::ApiError;
 
 /// When to try again what had no turn.
 pub(super) const BUSY_FOR: Duration = Duration::from_secs(5);
-/// Names and networks remembered before those that have recovered are forgotten.
+/// Names, networks or accounts remembered before those that have recovered are forgotten.
 const KEYS_MAX: usize = 65_536;
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -33,19 +34,21 @@ impl Pace {
     }
 }
 
-/// What strangers have asked lately.
+/// Who has asked lately.
 pub struct Limiter {
     networks: DefaultKeyedRateLimiter<IpAddr>,
     names: DefaultKeyedRateLimiter<String>,
+    accounts: DefaultKeyedRateLimiter<AccountId>,
     clock: DefaultClock,
 }
 
 impl Limiter {
     /// Nothing asked yet.
-    pub fn new(by_network: Pace, by_name: Pace) -> Self {
+    pub fn new(by_network: Pace, by_name: Pace, by_account: Pace) -> Self {
         Self {
             networks: RateLimiter::keyed(by_network.quota()),
             names: RateLimiter::keyed(by_name.quota()),
+            accounts: RateLimiter::keyed(by_account.quota()),
             clock: DefaultClock::default(),
         }
     }
@@ -60,6 +63,12 @@ impl Limiter {
     /// [`ApiError::TooMany`].
     pub fn admit_name(&self, name: &str) -> Result<(), ApiError> {
         self.admit(&self.names, &name.trim().to_lowercase())
+    }
+
+    /// # Errors
+    /// [`ApiError::TooMany`].
+    pub fn admit_account(&self, account: AccountId) -> Result<(), ApiError> {
+        self.admit(&self.accounts, &account)
     }
 
     fn admit<K: Hash + Eq + Clone>(
@@ -90,12 +99,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_network_and_a_name_have_their_own_bounds() {
+    fn a_network_a_name_and_an_account_have_their_own_bounds() {
         let pace = |per_hour, burst| Pace {
             per_hour: NonZeroU32::new(per_hour).unwrap(),
             burst: NonZeroU32::new(burst).unwrap(),
         };
-        let limiter = Limiter::new(pace(1, 3), pace(1, 2));
+        let limiter = Limiter::new(pace(1, 3), pace(1, 2), pace(1, 1));
         let one: IpAddr = "192.0.2.1".parse().unwrap();
         for _ in 0..3 {
             limiter.admit_network(one).unwrap();
@@ -113,5 +122,8 @@ mod tests {
         }
         limiter.admit_name("a@example.ORG").unwrap_err();
         limiter.admit_name("b@example.org").unwrap();
+        limiter.admit_account(AccountId([1; 16])).unwrap();
+        limiter.admit_account(AccountId([1; 16])).unwrap_err();
+        limiter.admit_account(AccountId([2; 16])).unwrap();
     }
 }

@@ -39,7 +39,7 @@ struct AccountState {
     limiter: Arc<Limiter>,
 }
 
-/// Answers people, and lets strangers do so much.
+/// Answers people, and lets strangers, and those who have a session, do so much.
 pub fn service(accounts: Accounts, catalog: Catalog, limiter: Limiter) -> RestService {
     let state = AccountState { accounts, catalog, limiter: Arc::new(limiter) };
     let routes = Router::new()

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{AccountState, Stranger};
 use crate::admin_api::{ApiError, parse, time_text};
 
-/// Whoever sends a session's token.
+/// Whoever sends a session's token, as often as an account may.
 pub(super) struct Owner {
     pub session: LoginSession,
     token: Secret,
@@ -29,7 +29,11 @@ impl FromRequestParts<AccountState> for Owner {
         let token = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token);
         let token = token.ok_or(IdentityError::NoSession)?;
         match state.accounts.login_session(token).await {
-            Ok(session) => Ok(Self { session, token: Secret::new(token.to_owned()) }),
+            Ok(session) => {
+                // Answers cost work, whoever has registered may ask for them, and an account may have many sessions.
+                state.limiter.admit_account(session.account)?;
+                Ok(Self { session, token: Secret::new(token.to_owned()) })
+            }
             Err(error) => {
                 // Guesses are strangers' requests, too.
                 state.limiter.admit_network(peer)?;

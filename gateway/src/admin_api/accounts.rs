@@ -5,24 +5,24 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use datamesh_accounts::{
     AccessKey, AccessKeyInfo, AccountUsage, Accounts, AccountsError, Dimension, KeyStatus, Limit,
     LimitChange, NewKey, Owner, User,
 };
 use datamesh_catalog::Catalog;
-use datamesh_types::TimeSpan;
+use datamesh_types::{AccountId, TimeSpan};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::abuse::describe_conduct;
-use super::error::parse;
+use super::error::{parse, parse_query};
 use super::guard::Acting;
 use super::preview::changes as changes_of;
 use super::time::{future, time_text};
 use super::{AdminState, ApiError};
 
-/// Users per step of a listing.
+/// Users in an answer.
 const PAGE: usize = 1000;
 /// The longest name of a user, in bytes.
 const NAME_LEN_MAX: usize = 256;
@@ -36,6 +36,7 @@ impl From<AccountsError> for ApiError {
             | AccountsError::KeyNameTaken { .. }
             | AccountsError::InvoiceState { .. }
             | AccountsError::PaymentConflict { .. }
+            | AccountsError::NotMetered
             | AccountsError::KekInUse { .. } => Self::Conflict { message },
             AccountsError::NoSuchAccount { .. }
             | AccountsError::NoSuchAccessKey { .. }
@@ -89,18 +90,34 @@ pub(super) async fn create_user(
     Ok((StatusCode::CREATED, Json(merge(describe(&user, None), new_key(&key)))))
 }
 
-pub(super) async fn list_users(State(state): State<AdminState>) -> Result<Json<Value>, ApiError> {
-    let usage = state.accounts.usage_of_all().await?;
-    let usage: BTreeMap<_, _> = usage.into_iter().map(|usage| (usage.account, usage)).collect();
-    let mut users = Vec::new();
-    let mut after = None;
-    loop {
-        let page = state.accounts.list_users(after, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.id);
-        users.extend(page.iter().map(|user| describe(user, usage.get(&user.id))));
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListUsers {
+    /// Only accounts whose ids follow this one.
+    #[serde(default)]
+    after: Option<String>,
+    /// At most so many; 1,000 at most, and if it is left out.
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
+/// A page of accounts in the order of their ids, with what they use, and the id after which the next page begins.
+pub(super) async fn list_users(State(state): State<AdminState>, uri: Uri) -> Result<Json<Value>, ApiError> {
+    let ListUsers { after, limit } = parse_query(&uri)?;
+    let invalid = |message: String| ApiError::Invalid { message };
+    let after = after.map(|id| id.parse::<AccountId>()).transpose();
+    let after = after.map_err(|error| invalid(format!("after: {error}")))?;
+    let limit = limit.unwrap_or(PAGE);
+    if !(1..=PAGE).contains(&limit) {
+        return Err(invalid(format!("limit: expected 1 to {PAGE}")));
     }
-    Ok(Json(json!({ "users": users })))
+    let page = state.accounts.list_users(after, limit).await?;
+    let Some(last) = page.last() else { return Ok(Json(json!({ "users": [], "next_after": null }))) };
+    let usage = state.accounts.usage_between(after, last.id).await?;
+    let usage: BTreeMap<_, _> = usage.into_iter().map(|usage| (usage.account, usage)).collect();
+    let users: Vec<_> = page.iter().map(|user| describe(user, usage.get(&user.id))).collect();
+    let next_after = Some(last.id).filter(|_| page.len() == limit);
+    Ok(Json(json!({ "users": users, "next_after": next_after })))
 }
 
 /// An account with what it uses and how it behaves.

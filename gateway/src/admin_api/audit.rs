@@ -51,6 +51,7 @@ pub(super) async fn actions() -> Json<Value> {
         json!({
             "action": route.action, "method": route.method.as_str(), "path": route.path,
             "effect": route.effect.name(), "dry_run": route.effect.has_preview(),
+            "needs_reason": route.needs_reason,
         })
     };
     Json(json!({ "actions": table().iter().map(describe).collect::<Vec<_>>() }))

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::accounts::find;
+use super::affected::Affected;
 use super::error::parse;
 use super::guard::Acting;
 use super::preview::changes;
@@ -58,11 +59,10 @@ pub(super) async fn apply_prices(Acting(state): Acting, body: Bytes) -> Result<J
         Some(month) => month.parse::<Month>()?,
         None => Month::of(now_ms()).next(),
     };
-    let before = prices_of(&state.accounts.prices().await?, &sheet);
+    let before = newest(state.accounts.prices().await?);
     let applied = state.accounts.apply_prices(&sheet, from).await?;
     if state.accounts.is_preview() {
-        let after: Vec<_> = applied.iter().map(|applied| applied.version.clone()).collect();
-        return Ok(changes(&before, &prices_of(&after, &sheet)));
+        return preview(&state.accounts, &before, &applied).await;
     }
     let describe = |applied: &AppliedPrices| {
         let mut described = price(&applied.version);
@@ -73,10 +73,29 @@ pub(super) async fn apply_prices(Acting(state): Acting, body: Bytes) -> Result<J
     Ok(Json(json!({ "prices": applied.iter().map(describe).collect::<Vec<_>>() })))
 }
 
-/// The newest version of each plan that a sheet names. The versions are in ascending order.
-fn prices_of(versions: &[PriceVersion], sheet: &PriceSheet) -> Value {
-    let named = versions.iter().filter(|version| sheet.0.contains_key(&version.plan));
-    named.map(|version| (version.plan.clone(), price(version))).collect::<serde_json::Map<_, _>>().into()
+/// The newest version of each plan. The versions are in ascending order.
+fn newest(versions: Vec<PriceVersion>) -> BTreeMap<String, PriceVersion> {
+    versions.into_iter().map(|version| (version.plan.clone(), version)).collect()
+}
+
+/// What would change, for whom, and by how much money.
+async fn preview(
+    accounts: &Accounts,
+    before: &BTreeMap<String, PriceVersion>,
+    applied: &[AppliedPrices],
+) -> Result<Json<Value>, ApiError> {
+    let by_plan = |versions: &[&PriceVersion]| -> Value {
+        let described = versions.iter().map(|version| (version.plan.clone(), price(version)));
+        described.collect::<serde_json::Map<_, _>>().into()
+    };
+    let new: Vec<_> =
+        applied.iter().filter(|applied| applied.is_new).map(|applied| &applied.version).collect();
+    let old: Vec<_> = new.iter().filter_map(|version| before.get(&version.plan)).collect();
+    let Json(mut preview) = changes(&by_plan(&old), &by_plan(&new));
+    let affected = Affected::of(accounts, new.iter().map(|version| version.plan.as_str())).await?;
+    preview["affected"] = affected.describe();
+    preview["affected"]["month_fees"] = affected.month_fees(&old, &new);
+    Ok(Json(preview))
 }
 
 #[derive(Deserialize)]
@@ -212,6 +231,21 @@ pub(super) async fn charge(
     Ok(Json(intent_json(&intent)))
 }
 
+/// Takes a payment for failed that was asked for and that nobody will tell of any more. The request's reason is why.
+pub(super) async fn fail_intent(
+    Acting(state): Acting,
+    Extension(act): Extension<Arc<Act>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let before = state.accounts.payment_intent(&id).await?;
+    let intent = state.accounts.fail_unanswered_intent(&id, act.reason().trim()).await?;
+    if state.accounts.is_preview() {
+        return Ok(changes(&intent_json(&before), &intent_json(&intent)));
+    }
+    tracing::info!(invoice = intent.invoice, intent = id, "an operator took a payment for failed");
+    Ok(Json(intent_json(&intent)))
+}
+
 fn intent_json(intent: &PaymentIntent) -> Value {
     json!({
         "id": intent.id, "invoice": intent.invoice, "provider": intent.provider,
@@ -236,10 +270,6 @@ pub(super) async fn credit(
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let request: Credit = parse(&body)?;
     let reason = act.reason().trim();
-    if reason.is_empty() {
-        let message = "datamesh-reason: a credit note says why it was given".to_owned();
-        return Err(ApiError::Invalid { message });
-    }
     let before = previewed(&state, &id).await?;
     let (invoice, note) = state.accounts.credit_invoice(&id, request.amount, reason).await?;
     if let Some(before) = before {

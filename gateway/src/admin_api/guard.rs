@@ -48,6 +48,7 @@ struct Matched {
     path: &'static str,
     action: &'static str,
     effect: Effect,
+    needs_reason: bool,
 }
 
 /// The state of a handler that changes something: its accounts act in the caller's name.
@@ -68,8 +69,8 @@ impl FromRequestParts<AdminState> for Acting {
 impl Guard {
     pub fn new(state: AdminState, table: &[Route]) -> Self {
         let matched = |route: &Route| {
-            let Route { path, action, effect, .. } = *route;
-            Matched { method: route.method.clone(), path, action, effect }
+            let Route { path, action, effect, needs_reason, .. } = *route;
+            Matched { method: route.method.clone(), path, action, effect, needs_reason }
         };
         Self { state, routes: table.iter().map(matched).collect(), denials: Arc::default() }
     }
@@ -140,7 +141,7 @@ async fn attempt(
     matched: &Matched,
     request: Request,
 ) -> Result<Attempt, (Act, ApiError)> {
-    let Matched { action, effect, .. } = *matched;
+    let Matched { action, effect, needs_reason, .. } = *matched;
     let (mut parts, body) = request.into_parts();
     let target = target(accounts, &mut parts).await;
     let unread = |error| (Act::new(actor, action, target.clone(), "", Digest::NONE, false), error);
@@ -153,6 +154,11 @@ async fn attempt(
     let act = Act::new(actor, action, target, flags.reason, digest, flags.is_preview);
     if flags.is_preview && !effect.has_preview() {
         let message = format!("{action} cannot be tried out");
+        return Err((act, ApiError::Invalid { message }));
+    }
+    if needs_reason && act.reason().trim().is_empty() {
+        let message =
+            format!("datamesh-reason: {action} needs a reason (--reason), which the audit log keeps");
         return Err((act, ApiError::Invalid { message }));
     }
     let act = Arc::new(act);

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::accounts::find;
+use super::affected::Affected;
 use super::error::parse;
 use super::guard::Acting;
 use super::preview::changes;
@@ -45,7 +46,11 @@ pub(super) async fn apply_plans(Acting(state): Acting, body: Bytes) -> Result<Js
             |name: &str, plan: Option<&PlanVersion>| (name.to_owned(), plan.map_or(Value::Null, content));
         let old = applied.iter().map(|applied| named(&applied.plan.name, newest(&applied.plan.name)));
         let new = applied.iter().map(|applied| named(&applied.plan.name, Some(&applied.plan)));
-        return Ok(changes(&Value::Object(old.collect()), &Value::Object(new.collect())));
+        let Json(mut preview) = changes(&Value::Object(old.collect()), &Value::Object(new.collect()));
+        let changed = applied.iter().filter(|applied| applied.is_new);
+        let changed = changed.map(|applied| applied.plan.name.as_str());
+        preview["affected"] = Affected::of(&state.accounts, changed).await?.describe();
+        return Ok(Json(preview));
     }
     let describe = |applied: &datamesh_accounts::AppliedPlan| {
         let mut described = plan(&applied.plan);
@@ -117,14 +122,15 @@ async fn change(state: &AdminState, owner: &Owner, body: &[u8]) -> Result<Json<V
 
 async fn show(state: &AdminState, owner: &Owner) -> Result<Json<Value>, ApiError> {
     // What this gateway has metered and not recorded yet belongs to the answer.
-    state.accounts.flush_meters().await;
+    state.accounts.flush_meter(owner).await;
     Ok(Json(describe(&state.accounts.allowance(owner).await?)))
 }
 
 /// The limits of `account` and what it has used of them, as it or an operator sees it.
 pub(crate) async fn of_account(accounts: &Accounts, account: AccountId) -> Result<Json<Value>, ApiError> {
-    accounts.flush_meters().await;
-    let mut shown = describe(&accounts.allowance(&Owner::Account(account)).await?);
+    let owner = Owner::Account(account);
+    accounts.flush_meter(&owner).await;
+    let mut shown = describe(&accounts.allowance(&owner).await?);
     shown["subscription"] = accounts.subscription_state(account).await?.name().into();
     Ok(Json(shown))
 }

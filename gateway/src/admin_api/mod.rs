@@ -6,6 +6,7 @@
 
 mod abuse;
 mod accounts;
+mod affected;
 mod audit;
 mod billing;
 mod cluster;

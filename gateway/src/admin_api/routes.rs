@@ -52,7 +52,16 @@ pub(super) struct Route {
     /// A noun and a verb.
     pub action: &'static str,
     pub effect: Effect,
+    /// Whether it is refused unless the request says why it is made.
+    pub needs_reason: bool,
     pub handler: MethodRouter<AdminState>,
+}
+
+impl Route {
+    /// For what destroys, moves money, or undoes what somebody was bound to.
+    fn with_reason(self) -> Self {
+        Self { needs_reason: true, ..self }
+    }
 }
 
 fn route<H, T>(method: Method, path: &'static str, action: &'static str, effect: Effect, handler: H) -> Route
@@ -61,7 +70,7 @@ where
     T: 'static,
 {
     let filter = MethodFilter::try_from(method.clone()).expect("routes have methods that axum knows");
-    Route { method, path, action, effect, handler: on(filter, handler) }
+    Route { method, path, action, effect, needs_reason: false, handler: on(filter, handler) }
 }
 
 const READ: Effect = Effect::Read;
@@ -96,7 +105,7 @@ fn of_accounts() -> Vec<Route> {
         route(GET, "/v1/users/{user}/quota-events", "quota.events", READ, limits::events),
         route(GET, "/v1/users/{user}/holds", "user.holds", READ, holds::list),
         route(POST, "/v1/users/{user}/holds", "user.hold", PREVIEWED, holds::place),
-        route(DELETE, "/v1/holds/{hold}", "user.lift", PREVIEWED, holds::lift),
+        route(DELETE, "/v1/holds/{hold}", "user.lift", PREVIEWED, holds::lift).with_reason(),
         route(GET, "/v1/verifications", "user.cases", READ, verification::cases),
         route(POST, "/v1/users/{user}/verification", "user.verify", CHANGE, verification::decide),
         route(GET, "/v1/plans", "plan.list", READ, limits::plans),
@@ -109,7 +118,7 @@ fn of_accounts() -> Vec<Route> {
         route(POST, "/v1/quota/reconcile", "quota.reconcile", CHANGE, limits::reconcile),
         route(GET, "/v1/users/{user}/keys", "key.list", READ, accounts::list_keys),
         route(POST, "/v1/users/{user}/keys", "key.create", CHANGE, accounts::create_key),
-        route(DELETE, "/v1/keys/{key}", "key.revoke", CHANGE, accounts::revoke_key),
+        route(DELETE, "/v1/keys/{key}", "key.revoke", CHANGE, accounts::revoke_key).with_reason(),
         route(POST, "/v1/keys/{key}/rotate", "key.rotate", CHANGE, accounts::rotate_key),
         route(PUT, "/v1/keys/{key}/policy", "key.policy", CHANGE, accounts::set_key_policy),
         route(
@@ -136,8 +145,10 @@ fn of_people() -> Vec<Route> {
         route(POST, "/v1/abuse-cases/{case}/decision", "abuse.decide", PREVIEWED, abuse::decide),
         route(GET, "/v1/abuse-cases", "abuse.list", READ, abuse::list),
         route(POST, "/v1/users/{user}/privacy/export", "privacy.export", DISCLOSURE, privacy::export),
-        route(POST, "/v1/users/{user}/privacy/erasure", "privacy.erase", PREVIEWED, privacy::erase),
-        route(DELETE, "/v1/users/{user}/privacy/erasure", "privacy.withdraw", PREVIEWED, privacy::withdraw),
+        route(POST, "/v1/users/{user}/privacy/erasure", "privacy.erase", PREVIEWED, privacy::erase)
+            .with_reason(),
+        route(DELETE, "/v1/users/{user}/privacy/erasure", "privacy.withdraw", PREVIEWED, privacy::withdraw)
+            .with_reason(),
         route(GET, "/v1/erasures", "privacy.list", READ, privacy::list),
         route(POST, "/v1/erasures/run", "privacy.run", WORK, privacy::run),
     ]
@@ -158,11 +169,15 @@ fn of_billing() -> Vec<Route> {
         route(GET, "/v1/invoices/{invoice}", "invoice.show", READ, billing::show),
         route(GET, "/v1/invoices/{invoice}/export", "invoice.export", READ, billing::export),
         route(POST, "/v1/invoices/{invoice}/finalize", "invoice.finalize", CHANGE, billing::finalize),
-        route(POST, "/v1/invoices/{invoice}/credit-notes", "invoice.credit", PREVIEWED, billing::credit),
-        route(POST, "/v1/invoices/{invoice}/write-off", "invoice.write-off", PREVIEWED, billing::write_off),
+        route(POST, "/v1/invoices/{invoice}/credit-notes", "invoice.credit", PREVIEWED, billing::credit)
+            .with_reason(),
+        route(POST, "/v1/invoices/{invoice}/write-off", "invoice.write-off", PREVIEWED, billing::write_off)
+            .with_reason(),
         route(POST, "/v1/invoices/{invoice}/charge", "invoice.charge", WORK, billing::charge),
-        route(POST, "/v1/payments", "invoice.pay", PREVIEWED, billing::pay),
+        route(POST, "/v1/payments", "invoice.pay", PREVIEWED, billing::pay).with_reason(),
         route(POST, "/v1/sandbox/messages", "sandbox.answer", WORK, sandbox::answer),
+        route(POST, "/v1/intents/{intent}/fail", "invoice.fail-intent", PREVIEWED, billing::fail_intent)
+            .with_reason(),
     ]
 }
 
@@ -171,8 +186,8 @@ fn of_the_system() -> Vec<Route> {
     vec![
         route(GET, "/v1/kek", "kek.status", READ, encryption::kek_keys),
         route(POST, "/v1/kek/add", "kek.add", WORK, encryption::add_kek),
-        route(POST, "/v1/kek/rotate", "kek.rotate", WORK, encryption::rotate_kek),
-        route(POST, "/v1/kek/retire", "kek.retire", WORK, encryption::retire_kek),
+        route(POST, "/v1/kek/rotate", "kek.rotate", WORK, encryption::rotate_kek).with_reason(),
+        route(POST, "/v1/kek/retire", "kek.retire", WORK, encryption::retire_kek).with_reason(),
         route(GET, "/v1/nodes", "node.list", READ, cluster::nodes),
         route(GET, "/v1/groups", "group.list", READ, cluster::groups),
         route(GET, "/v1/repair", "repair.status", READ, cluster::repair_status),
@@ -190,6 +205,8 @@ fn of_the_system() -> Vec<Route> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -203,6 +220,33 @@ mod tests {
             assert!(!noun.is_empty() && noun.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'));
             assert!(route.path.starts_with("/v1/"));
         }
+    }
+
+    #[test]
+    fn what_destroys_or_moves_money_needs_a_reason_and_what_scripts_do_every_day_does_not() {
+        let table = table();
+        let reasoned = |wanted| {
+            let found = table.iter().filter(move |route| route.needs_reason == wanted);
+            found.map(|route| route.action).collect::<BTreeSet<_>>()
+        };
+        let needed = reasoned(true);
+        let expected = [
+            "invoice.credit",
+            "invoice.fail-intent",
+            "invoice.pay",
+            "invoice.write-off",
+            "kek.retire",
+            "kek.rotate",
+            "key.revoke",
+            "privacy.erase",
+            "privacy.withdraw",
+            "user.lift",
+        ];
+        assert_eq!(needed, BTreeSet::from(expected));
+        for action in ["quota.set", "quota.reconcile", "invoice.run", "user.hold", "key.create"] {
+            assert!(reasoned(false).contains(action) && !needed.contains(action), "{action}");
+        }
+        assert!(table.iter().all(|route| !route.needs_reason || route.effect != Effect::Read));
     }
 
     #[test]

@@ -6,7 +6,9 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::Uri;
-use datamesh_accounts::{Accounts, HourUsage, Month, Traffic, Usage, UsageDrift, UsageReport};
+use datamesh_accounts::{
+    Accounts, Freshness, HourUsage, Month, Traffic, UnmeteredSpan, Usage, UsageDrift, UsageReport,
+};
 use datamesh_catalog::Catalog;
 use datamesh_types::AccountId;
 use serde::Deserialize;
@@ -44,7 +46,7 @@ pub(super) async fn show(
     uri: Uri,
 ) -> Result<Json<Value>, ApiError> {
     let user = find(&state.accounts, &user).await?;
-    of_month(&state.accounts, &state.catalog, user.id, parse_query(&uri)?).await
+    of_month(&state.accounts, &state.catalog, user.id, parse_query(&uri)?, Freshness::Current).await
 }
 
 /// What `account` has used, as it or an operator sees it.
@@ -53,10 +55,11 @@ pub(crate) async fn of_month(
     catalog: &Catalog,
     account: AccountId,
     asked: Show,
+    freshness: Freshness,
 ) -> Result<Json<Value>, ApiError> {
     let month = month(asked.period.as_deref())?;
     let names = bucket_names(catalog, account).await?;
-    let mut report = accounts.usage_of_month(account, month).await?;
+    let mut report = accounts.usage_of_month(account, month, freshness).await?;
     if let Some(bucket) = &asked.bucket {
         let number = names.iter().find_map(|(number, name)| (name == bucket).then_some(*number));
         let message = || format!("the account has no bucket {bucket:?}");
@@ -97,11 +100,15 @@ fn describe(account: AccountId, report: &UsageReport, names: &BTreeMap<i64, Stri
     };
     json!({
         "user_id": account, "period": report.month.to_string(), "from": time_text(report.from_ms),
-        "until": time_text(report.until_ms), "complete": report.until_ms == report.month.next().start_ms(),
+        "until": time_text(report.until_ms), "unmetered": report.unmetered.map(unmetered), "complete": report.until_ms == report.month.next().start_ms(),
         "total": total.describe(),
         "buckets": buckets.into_iter().map(bucket).collect::<Vec<_>>(),
         "keys": keys.into_iter().map(key).collect::<Vec<_>>(),
     })
+}
+
+fn unmetered(span: UnmeteredSpan) -> Value {
+    json!({ "from": time_text(span.from_ms), "until": time_text(span.until_ms) })
 }
 
 /// Usages added up.
@@ -162,7 +169,7 @@ pub(super) async fn hours(
     uri: Uri,
 ) -> Result<Json<Value>, ApiError> {
     let user = find(&state.accounts, &user).await?;
-    by_hour(&state.accounts, user.id, parse_query(&uri)?).await
+    by_hour(&state.accounts, user.id, parse_query(&uri)?, Freshness::Current).await
 }
 
 /// The hours of one of `account`'s buckets, as it or an operator sees them.
@@ -170,9 +177,10 @@ pub(crate) async fn by_hour(
     accounts: &Accounts,
     account: AccountId,
     asked: Hours,
+    freshness: Freshness,
 ) -> Result<Json<Value>, ApiError> {
     let month = month(Some(&asked.period))?;
-    let hours = accounts.usage_by_hour(account, month, asked.bucket).await?;
+    let hours = accounts.usage_by_hour(account, month, asked.bucket, freshness).await?;
     let describe = |hour: &HourUsage| {
         let mut sum = Sum::default();
         sum.add(&hour.usage);

@@ -17,6 +17,9 @@ pub struct AccountsSection {
     /// A file with plans, applied at each start: a plan that says something new gets a new version. Default: none,
     /// beside those that ship.
     pub plans_file: Option<PathBuf>,
+    /// Whether usage is metered. Without, writes and requests cost a little less and nobody can be billed: for networks that
+    /// bill nobody. The same on all gateways. Default: true.
+    pub metering: bool,
     /// How long a request waits for its turn when its owner is over a rate, before it is refused. Default: 5s.
     pub queue_time: TimeSpan,
     /// After how long the quota that a gateway held comes free when the gateway is gone; at least a second.
@@ -34,6 +37,7 @@ impl Default for AccountsSection {
         let abuse = AbuseSettings::default();
         Self {
             plans_file: None,
+            metering: true,
             queue_time: TimeSpan::seconds(5),
             reservation_ttl: TimeSpan::seconds(60),
             abuse_penalty: abuse.penalty,

@@ -7,6 +7,9 @@ use serde::Deserialize;
 /// An orphan must be older than any chunk that waits for its commit: those are flushed at least this often.
 const ORPHAN_AGE_MIN: TimeSpan = TimeSpan::seconds(3600);
 
+/// The audit log forgets by whole days.
+const AUDIT_PAYLOAD_AGE_MIN: TimeSpan = TimeSpan::seconds(24 * 3600);
+
 /// So that every window of a service level has more than one.
 const PROBE_INTERVAL_MAX: TimeSpan = TimeSpan::seconds(120);
 
@@ -70,6 +73,9 @@ pub struct JobsSection {
     pub usage_hour_age: TimeSpan,
     /// How long warnings of limits are kept. Default: 365d.
     pub quota_event_age: TimeSpan,
+    /// How long the audit log tells who did something, to what and why, at least a day; that it was done, and the hashes, are
+    /// kept for good. Default: 365d.
+    pub audit_payload_age: TimeSpan,
     /// How often it is tried whether an object could be written and read, for service levels; at least every two minutes.
     /// Default: 1m.
     pub probe_interval: TimeSpan,
@@ -108,6 +114,7 @@ impl Default for JobsSection {
             deletion_after: TimeSpan::seconds(90 * 24 * 3600),
             usage_hour_age: TimeSpan::seconds(400 * 24 * 3600),
             quota_event_age: TimeSpan::seconds(365 * 24 * 3600),
+            audit_payload_age: TimeSpan::seconds(365 * 24 * 3600),
             probe_interval: TimeSpan::seconds(60),
             sla_window_age: TimeSpan::seconds(100 * 24 * 3600),
             lifecycle_day: TimeSpan::seconds(24 * 3600),
@@ -151,6 +158,12 @@ impl JobsSection {
                     "at least 32d more than jobs.invoice_grace: invoices are made of it when they become final",
                 ));
             }
+        }
+        if self.audit_payload_age < AUDIT_PAYLOAD_AGE_MIN {
+            return Err(Invalid::new(
+                "jobs.audit_payload_age",
+                "at least 1d: who did what must be seen first",
+            ));
         }
         if self.orphan_age < ORPHAN_AGE_MIN {
             return Err(Invalid::new(

@@ -280,12 +280,27 @@ impl GatewayConfig {
             ));
         }
         self.accounts.validate()?;
+        self.validate_metering()?;
         self.admin.validate()?;
         self.mail.validate()?;
         self.payments.validate()?;
         self.jobs.validate()?;
         self.storage.validate(self.mesh.is_some())?;
         self.mesh.as_ref().map_or(Ok(()), MeshSection::validate)
+    }
+
+    /// Invoices are made of what was metered, and payments are for invoices.
+    fn validate_metering(&self) -> Result<(), Invalid> {
+        if self.accounts.metering {
+            return Ok(());
+        }
+        if self.jobs.automatic_invoices {
+            return Err(Invalid::new("accounts.metering", "true, or jobs.automatic_invoices = false"));
+        }
+        if self.payments.listen.is_some() {
+            return Err(Invalid::new("accounts.metering", "true, or no payments.listen"));
+        }
+        Ok(())
     }
 
     /// Where the key encryption key is kept.

@@ -46,7 +46,8 @@ impl PaymentsSection {
     /// How often strangers may try.
     pub fn limiter(&self) -> Limiter {
         let pace = Pace { per_hour: self.unproven_per_hour, burst: self.unproven_burst };
-        Limiter::new(pace, pace)
+        // Nobody logs in here: networks are all that is bounded.
+        Limiter::new(pace, pace, pace)
     }
 
     pub(super) fn validate(&self) -> Result<(), Invalid> {

@@ -33,6 +33,10 @@ pub struct RegistrationSection {
     pub logins_per_hour: NonZeroU32,
     /// So many of them at once. Default: 10.
     pub logins_burst: NonZeroU32,
+    /// What one account may ask with its sessions in an hour. Default: 3600.
+    pub session_requests_per_hour: NonZeroU32,
+    /// So many of them at once. Default: 100.
+    pub session_requests_burst: NonZeroU32,
 }
 
 impl Default for RegistrationSection {
@@ -48,6 +52,8 @@ impl Default for RegistrationSection {
             requests_burst: number(20),
             logins_per_hour: number(20),
             logins_burst: number(10),
+            session_requests_per_hour: number(3600),
+            session_requests_burst: number(100),
         }
     }
 }
@@ -62,11 +68,12 @@ impl RegistrationSection {
         }
     }
 
-    /// How often strangers may ask.
+    /// How often people may ask.
     pub fn limiter(&self) -> Limiter {
         Limiter::new(
             Pace { per_hour: self.requests_per_hour, burst: self.requests_burst },
             Pace { per_hour: self.logins_per_hour, burst: self.logins_burst },
+            Pace { per_hour: self.session_requests_per_hour, burst: self.session_requests_burst },
         )
     }
 }

@@ -66,6 +66,17 @@ fn an_error_names_the_file_the_key_and_what_was_expected() {
         ),
         (
             "[mesh]",
+            "[accounts]\nmetering = false\n[mesh]",
+            "key `accounts.metering`: expected true, or jobs.automatic_invoices = false",
+        ),
+        (
+            "[mesh]",
+            "[accounts]\nmetering = false\n[jobs]\nautomatic_invoices = false\n[payments]\n\
+             listen = \"127.0.0.1:0\"\n[mesh]",
+            "key `accounts.metering`: expected true, or no payments.listen",
+        ),
+        (
+            "[mesh]",
             "[payments.sandbox]\nsecret_file = \"s\"\n[mesh]",
             "key `payments.listen`: expected an address",
         ),
@@ -110,6 +121,7 @@ fn jobs_that_would_do_harm_are_refused() {
             "[jobs]\ninvoice_grace = \"369d\"\nsla_window_age = \"401d\"\n[mesh]",
             "key `jobs.usage_hour_age`: expected at least 32d more than jobs.invoice_grace",
         ),
+        ("[jobs]\naudit_payload_age = \"23h\"\n[mesh]", "key `jobs.audit_payload_age`: expected at least 1d"),
         ("[jobs]\nprobe_interval = \"3m\"\n[mesh]", "key `jobs.probe_interval`: expected at most 2m"),
         (
             "[jobs]\nplan_migration_interval = \"0s\"\n[mesh]",

@@ -1,20 +1,15 @@
 //! The message: S3's event record, version 2.
 
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
-use time::format_description::FormatItem;
-use time::macros::format_description;
 
-use super::rule::EventKind;
-
-const TIME: &[FormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+use super::message::Change;
+use crate::document_time::time_text;
 
 /// What is known of a change before it is committed.
 #[derive(Debug, Clone)]
 pub struct Record<'a> {
     /// What happens.
-    pub kind: EventKind,
+    pub change: Change<'a>,
     /// When, milliseconds since 1970.
     pub at_ms: u64,
     /// Whose doing it is.
@@ -27,10 +22,25 @@ pub struct Record<'a> {
     pub bucket_owner: String,
     /// The region.
     pub region: &'a str,
-    /// The key.
-    pub key: &'a [u8],
-    /// The version's `ETag`; `None` for a deletion.
-    pub etag: Option<&'a str>,
+}
+
+/// What only some records say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail<'a> {
+    /// Nothing.
+    None,
+    /// A version of `class` may be read until `until_ms`.
+    Restored {
+        /// Milliseconds since 1970.
+        until_ms: u64,
+        /// The version's storage class.
+        class: &'a str,
+    },
+    /// A version is in `class` now.
+    Moved {
+        /// The storage class.
+        class: &'a str,
+    },
 }
 
 /// Whose doing a change is.
@@ -56,6 +66,35 @@ struct Document {
     request_parameters: Parameters,
     response_elements: Elements,
     s3: Subject,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    glacier_event_data: Option<ArchiveData>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lifecycle_event_data: Option<LifecycleData>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ArchiveData {
+    restore_event_data: RestoreData,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RestoreData {
+    lifecycle_restoration_expiry_time: String,
+    lifecycle_restore_storage_class: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LifecycleData {
+    transition_event_data: TransitionData,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TransitionData {
+    destination_storage_class: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,14 +150,12 @@ struct ObjectPart {
 impl Record<'_> {
     /// The document that goes to the outbox; [`fill_in`] completes it.
     pub fn encode(&self) -> String {
-        let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.at_ms) * 1_000_000);
-        let time = time.ok().and_then(|time| time.format(TIME).ok()).unwrap_or_default();
         let document = Document {
             event_version: "2.2".into(),
             event_source: "aws:s3".into(),
             aws_region: self.region.into(),
-            event_time: time,
-            event_name: self.kind.name().into(),
+            event_time: time_text(self.at_ms),
+            event_name: self.change.kind.name().into(),
             user_identity: Principal { principal_id: self.source.principal.clone() },
             request_parameters: Parameters { source_ip_address: self.source.address.clone() },
             response_elements: Elements { request: self.source.request.clone() },
@@ -131,15 +168,32 @@ impl Record<'_> {
                     arn: format!("arn:aws:s3:::{}", self.bucket),
                 },
                 object: ObjectPart {
-                    key: form_encode(self.key),
+                    key: form_encode(self.change.key),
                     size: None,
-                    e_tag: self.etag.map(str::to_owned),
+                    e_tag: self.change.etag.map(str::to_owned),
                     version_id: None,
                     sequencer: None,
                 },
             },
+            glacier_event_data: self.archive_data(),
+            lifecycle_event_data: self.lifecycle_data(),
         };
         serde_json::to_string(&document).expect("a record has only string keys")
+    }
+
+    fn archive_data(&self) -> Option<ArchiveData> {
+        let Detail::Restored { until_ms, class } = self.change.detail else { return None };
+        let restore_event_data = RestoreData {
+            lifecycle_restoration_expiry_time: time_text(until_ms),
+            lifecycle_restore_storage_class: class.to_owned(),
+        };
+        Some(ArchiveData { restore_event_data })
+    }
+
+    fn lifecycle_data(&self) -> Option<LifecycleData> {
+        let Detail::Moved { class } = self.change.detail else { return None };
+        let transition_event_data = TransitionData { destination_storage_class: class.to_owned() };
+        Some(LifecycleData { transition_event_data })
     }
 }
 
@@ -161,21 +215,20 @@ fn form_encode(key: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rule::EventKind;
     use super::*;
 
     #[test]
     fn a_record_reads_as_s3s_own() {
         let source = EventSource { principal: "p".into(), address: "192.0.2.1".into(), request: "1F".into() };
         let record = Record {
-            kind: EventKind::Put,
+            change: Change::written(EventKind::Put, b"a b/c", "e"),
             at_ms: 86_400_001,
             source: &source,
             rule: "r",
             bucket: "b",
             bucket_owner: "o".into(),
             region: "eu",
-            key: b"a b/c",
-            etag: Some("e"),
         };
         let expected = concat!(
             r#"{"Records":[{"eventVersion":"2.2","eventSource":"aws:s3","awsRegion":"eu","#,
@@ -191,5 +244,25 @@ mod tests {
             (serde_json::from_str(&sent).unwrap(), serde_json::from_str(expected).unwrap());
         assert_eq!(sent, expected);
         assert_eq!(fill_in("{}", None, None, 1), None);
+
+        let told = |detail| {
+            let changed = Record { change: Change { detail, ..record.change }, ..record.clone() };
+            let sent = fill_in(&changed.encode(), None, None, 1).unwrap();
+            serde_json::from_str::<serde_json::Value>(&sent).unwrap()["Records"][0].take()
+        };
+        let restored = told(Detail::Restored { until_ms: 86_400_000, class: "GLACIER" });
+        assert_eq!(
+            restored["glacierEventData"],
+            serde_json::json!({"restoreEventData": {
+                "lifecycleRestorationExpiryTime": "1970-01-02T00:00:00.000Z",
+                "lifecycleRestoreStorageClass": "GLACIER"
+            }})
+        );
+        let moved = told(Detail::Moved { class: "COLD" });
+        assert_eq!(
+            moved["lifecycleEventData"],
+            serde_json::json!({"transitionEventData": {"destinationStorageClass": "COLD"}})
+        );
+        assert_eq!(moved["glacierEventData"], serde_json::Value::Null);
     }
 }

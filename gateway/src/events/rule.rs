@@ -76,6 +76,12 @@ pub enum EventKind {
     TaggingDelete,
     /// `PutObjectAcl`.
     AclPut,
+    /// `RestoreObject` of what was not restored.
+    RestorePost,
+    /// A version was restored.
+    RestoreCompleted,
+    /// A lifecycle rule moved a version to another storage class.
+    Transition,
 }
 
 impl EventKind {
@@ -93,6 +99,9 @@ impl EventKind {
             Self::TaggingPut => "ObjectTagging:Put",
             Self::TaggingDelete => "ObjectTagging:Delete",
             Self::AclPut => "ObjectAcl:Put",
+            Self::RestorePost => "ObjectRestore:Post",
+            Self::RestoreCompleted => "ObjectRestore:Completed",
+            Self::Transition => "LifecycleTransition",
         }
     }
 }
@@ -188,10 +197,11 @@ mod tests {
     fn every_event_that_is_caused_can_be_asked_for() {
         use EventKind::{
             AclPut, CompleteUpload, Copy, Delete, DeleteMarker, Expire, ExpireMarker, Post, Put,
-            TaggingDelete, TaggingPut,
+            RestoreCompleted, RestorePost, TaggingDelete, TaggingPut, Transition,
         };
         let written = [Put, Post, Copy, CompleteUpload, TaggingPut, TaggingDelete, AclPut];
-        for kind in written.into_iter().chain([Delete, DeleteMarker, Expire, ExpireMarker]) {
+        let other = [Delete, DeleteMarker, Expire, ExpireMarker, RestorePost, RestoreCompleted, Transition];
+        for kind in written.into_iter().chain(other) {
             assert!(is_known_event(&format!("s3:{}", kind.name())), "{kind:?}");
         }
         assert!(!is_known_event("s3:ObjectCreated"));

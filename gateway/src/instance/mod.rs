@@ -78,7 +78,6 @@ impl Instance {
         let auth = keyring.shard_auth_key().await?;
         let payments = Payments::open(&config.payments)?;
         let accounts = open_accounts(config, db, &keyring, &payments).await?;
-        accounts.begin_metering(Catalog::stored_count()).await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let mesh = start_mesh(config, &stop, &tasks).await?;
         let cluster = match &mesh {
@@ -203,6 +202,7 @@ async fn open_accounts(
 ) -> Result<Accounts, StartError> {
     let section = &config.accounts;
     let settings = AccountsConfig {
+        metering: section.metering,
         queue_time: section.queue_time.duration(),
         reservation_ttl: section.reservation_ttl.duration(),
         abuse: section.abuse(),
@@ -212,6 +212,12 @@ async fn open_accounts(
         ..AccountsConfig::default()
     };
     let accounts = Accounts::open(db, keyring.clone(), settings).await?;
+    if section.metering {
+        accounts.begin_metering(Catalog::stored_count()).await?;
+    } else {
+        accounts.end_metering().await?;
+        tracing::info!("usage is not metered, and nobody can be billed: accounts.metering is off");
+    }
     if let Some(file) = &section.plans_file {
         let text = std::fs::read_to_string(file).map_err(StartError::io("read", file))?;
         for applied in accounts.apply_plans(&PlanFile::parse(&text)?).await? {

@@ -5,14 +5,9 @@ use std::io::{self, Write as _};
 use datamesh_catalog::{AgingVersion, RetentionMode, VersionId};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use time::OffsetDateTime;
-use time::format_description::FormatItem;
-use time::macros::format_description;
 
 use super::setting::{Field, Included, Inventory};
-
-const TIME: &[FormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+use crate::document_time::time_text;
 
 /// A line of an inventory.
 #[derive(Debug, Clone, Copy)]
@@ -91,9 +86,4 @@ fn value(field: Field, version: &AgingVersion) -> String {
         },
         Field::LegalHold => if version.legal_hold { "On" } else { "Off" }.to_owned(),
     }
-}
-
-fn time_text(ms: u64) -> String {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);
-    time.ok().and_then(|time| time.format(TIME).ok()).unwrap_or_default()
 }

@@ -7,6 +7,7 @@ use futures::{StreamExt, stream};
 
 use super::{JobError, Jobs, now_ms};
 use crate::events::{destination_url, fill_in};
+use crate::row_key::{OpenMessageError, open_message};
 
 /// Messages per query.
 const BATCH: usize = 256;
@@ -67,13 +68,15 @@ impl Jobs {
             VersionId::Null => None,
             numbered @ VersionId::Numbered(_) => Some(numbered.to_string()),
         };
-        let ready = destination_url(&message.destination).zip(fill_in(
-            &message.document,
-            version,
-            message.size,
-            message.sequence,
-        ));
-        let Some((url, document)) = ready else {
+        let document = match open_message(self.inner.accounts.keyring(), &message.document).await {
+            Ok(document) => fill_in(&document, version, message.size, message.sequence),
+            Err(OpenMessageError::Row(_)) => None,
+            Err(OpenMessageError::Accounts(error)) => {
+                tracing::warn!(message = message.id.0, %error, "a message cannot be opened yet");
+                return (message, count(Outcome::Failed));
+            }
+        };
+        let Some((url, document)) = destination_url(&message.destination).zip(document) else {
             tracing::error!(message = message.id.0, "gave up a message that cannot be read");
             return (message, count(Outcome::GivenUp));
         };

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{JobError, Jobs, configuration, now_ms};
 use crate::inventory::{CsvFile, Included, Inventories, Inventory, Row};
+use crate::row_key::RowKey;
 use crate::s3::S3Gateway;
 
 /// Buckets and versions per query.
@@ -139,9 +140,12 @@ impl Jobs {
         let mut written = Vec::new();
         let (mut file, mut after) = (CsvFile::default(), None);
         let mut newest = Vec::new();
+        let rows = RowKey::of(self.inner.accounts.keyring(), source).await?;
         loop {
-            let page = self.inner.catalog.aging_versions(source.id, after, PAGE).await?;
-            for version in &page {
+            let mut page = self.inner.catalog.aging_versions(source.id, after, PAGE).await?;
+            for version in &mut page {
+                version.etag = rows.open_tag(&version.etag)?;
+                let version = &*version;
                 let latest = newest != version.key;
                 newest.clone_from(&version.key);
                 let is_current = latest && !version.delete_marker;

@@ -6,7 +6,8 @@
 
 use datamesh_accounts::{Accounts, AccountsError};
 use datamesh_catalog::{
-    AgeVersion, AgingStep, AgingVersion, Bucket, BucketId, Catalog, CatalogError, ConfigKind, UploadListQuery,
+    AgeVersion, AgingStep, AgingVersion, Bucket, BucketId, Catalog, CatalogError, ConfigKind, Message,
+    UploadListQuery,
 };
 use datamesh_db::DbError;
 use datamesh_node::one_line;
@@ -19,6 +20,7 @@ use crate::events::{Change, EventSource, Notifications, messages};
 use crate::lifecycle::{
     Calendar, Candidate, Lifecycle, Rule, Standing, Step, Subject, Tag, abort_due, decide,
 };
+use crate::row_key::RowKey;
 
 /// Buckets, versions and uploads per query.
 const PAGE: usize = 1000;
@@ -192,18 +194,16 @@ impl LifecyclePass {
         now_ms: u64,
     ) -> Result<bool, JobError> {
         let step = match step {
-            Step::Move(class) => return self.mover.relocate(bucket, version, class, now_ms).await,
+            Step::Move(class) => {
+                let messages = self.messages(bucket, version, Some(class), notifications, now_ms).await?;
+                return self.mover.relocate(bucket, version, class, messages, now_ms).await;
+            }
             Step::Expire => AgingStep::ExpireCurrent,
             Step::Remove => AgingStep::RemoveNoncurrent,
             Step::RemoveMarker => AgingStep::RemoveMarker,
         };
-        let catalog = match notifications {
-            None => self.catalog.clone(),
-            Some(notifications) => {
-                let changes = Change::expiry(&version.key);
-                self.catalog.announcing(messages(notifications, bucket, &source(), &changes, now_ms))
-            }
-        };
+        let messages = self.messages(bucket, version, None, notifications, now_ms).await?;
+        let catalog = self.catalog.announcing(messages);
         let (key, sequence) = (version.key.clone(), version.sequence);
         let age = AgeVersion { bucket: bucket.id, key, sequence, step, now_ms };
         match catalog.age_version(age, self.accounts.deletion_hook()).await {
@@ -211,6 +211,31 @@ impl LifecyclePass {
             Err(error) if matches!(error, CatalogError::Locked) || is_held(&error) => Ok(false),
             taken => Ok(taken?),
         }
+    }
+
+    /// What is told of a version's move to `class`, or of its expiry.
+    async fn messages(
+        &self,
+        bucket: &Bucket,
+        version: &AgingVersion,
+        class: Option<&str>,
+        notifications: Option<&Notifications>,
+        now_ms: u64,
+    ) -> Result<Vec<Message>, JobError> {
+        let Some(notifications) = notifications else { return Ok(Vec::new()) };
+        let rows = RowKey::of(self.accounts.keyring(), bucket).await?;
+        let messages = match class {
+            Some(class) => {
+                let etag = rows.open_tag(&version.etag)?;
+                let moved = Change::moved(&version.key, &etag, class);
+                messages(notifications, bucket, &source(), &[moved], &rows, now_ms)
+            }
+            None => {
+                let expiry = Change::expiry(&version.key);
+                messages(notifications, bucket, &source(), &expiry, &rows, now_ms)
+            }
+        };
+        Ok(messages?)
     }
 
     async fn abort_uploads(

@@ -42,12 +42,14 @@ use crate::config::JobsSection;
 use crate::events::Webhooks;
 use crate::holdings::Holdings;
 use crate::lifecycle::Calendar;
+use crate::row_key::RowError;
 use crate::s3::S3Gateway;
 
 pub use collect::GarbageReport;
 pub(crate) use configuration::configuration;
 pub use lifecycle::{LifecyclePass, LifecycleReport};
 pub use relocate::Mover;
+use verify::VerifiedAudit;
 
 /// A job failed; it is tried again at its next turn.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +66,9 @@ pub enum JobError {
     /// A backend.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// What a row says of a content.
+    #[error(transparent)]
+    Row(#[from] RowError),
     /// A bucket's stored configuration can't be read.
     #[error("the configuration of bucket {bucket:?} cannot be read: {source}")]
     Configuration {
@@ -124,6 +129,8 @@ struct Inner {
     repairing: Mutex<()>,
     collecting: Mutex<()>,
     ageing: Mutex<()>,
+    /// `None` before the audit log was read, and after a fault.
+    verified_audit: Mutex<Option<VerifiedAudit>>,
     lifecycle: LifecyclePass,
     webhooks: Webhooks,
     /// Writes inventories.
@@ -153,6 +160,7 @@ impl Jobs {
             repairing: Mutex::new(()),
             collecting: Mutex::new(()),
             ageing: Mutex::new(()),
+            verified_audit: Mutex::new(None),
             lifecycle,
             webhooks: gateway.webhooks.clone(),
             gateway,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datamesh_backend::Backend;
 use datamesh_catalog::{
-    AgingVersion, Bucket, Catalog, CatalogError, ManifestAppend, ManifestContent, ManifestEntry,
+    AgingVersion, Bucket, Catalog, CatalogError, ManifestAppend, ManifestContent, ManifestEntry, Message,
     PlannedChunk, RelocateVersion, VersionManifest,
 };
 use datamesh_types::{ChunkId, SealedId};
@@ -40,7 +40,8 @@ struct Target<'a> {
 }
 
 impl Mover {
-    /// Moves a version to `class`; `false` when there is nothing to move any more, or no such class.
+    /// Moves a version to `class`, and tells of it with `messages`; `false` when there is nothing to move any more, or no
+    /// such class.
     ///
     /// # Errors
     /// When chunks can't be read or written. The version stays where it was.
@@ -49,6 +50,7 @@ impl Mover {
         bucket: &Bucket,
         version: &AgingVersion,
         class: &str,
+        messages: Vec<Message>,
         now_ms: u64,
     ) -> Result<bool, JobError> {
         let Some((name, backend)) = self.classes.placement(class) else {
@@ -75,12 +77,13 @@ impl Mover {
         let relocate = RelocateVersion {
             bucket: bucket.id,
             key: version.key.clone(),
+            version: version.id,
             sequence: version.sequence,
             storage_class: class.to_owned(),
             moved,
             now_ms,
         };
-        match self.catalog.relocate_version(relocate).await {
+        match self.catalog.announcing(messages).relocate_version(relocate).await {
             Ok(true) => {
                 pending.into_iter().for_each(PendingManifest::committed);
                 Ok(true)

@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use datamesh_accounts::{Accounts, AccountsError, Dossier, User};
+use datamesh_accounts::{Accounts, AccountsError, Dossier, Keyring, User};
 use datamesh_catalog::{
     AgingVersion, Bucket, Catalog, CatalogError, ConfigKind, ListedUpload, RetentionMode, UploadListQuery,
 };
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::admin_api::time_text;
+use crate::row_key::{RowError, RowKey};
 use crate::s3::now_ms;
 
 /// Versions, uploads and buckets per file and query.
@@ -50,6 +51,9 @@ pub enum ExportError {
     /// The catalog.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// What a row says of a content.
+    #[error(transparent)]
+    Row(#[from] RowError),
     /// It could not be packed.
     #[error("the archive could not be packed")]
     Pack(#[from] io::Error),
@@ -67,9 +71,9 @@ pub fn export(
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
     let (sender, receiver) = mpsc::channel(PIECES_QUEUED);
     let (dossier, catalog, user) = (accounts.dossier(user.id), catalog.clone(), user.clone());
+    let packer = Packer::new(sender.clone(), accounts.keyring().clone());
     tokio::spawn(async move {
-        let packed = Packer::new(sender.clone()).pack(&dossier, &catalog, &user).await;
-        match packed {
+        match packer.pack(&dossier, &catalog, &user).await {
             Ok(()) | Err(ExportError::Unread) => {}
             Err(error) => {
                 tracing::error!(account = %user.id, error = %datamesh_node::one_line(&error), "an export failed");
@@ -87,24 +91,27 @@ pub fn export(
 struct Packer {
     archive: tar::Builder<GzEncoder<Vec<u8>>>,
     sender: mpsc::Sender<io::Result<Bytes>>,
+    keyring: Keyring,
     now_ms: u64,
 }
 
 impl Packer {
-    fn new(sender: mpsc::Sender<io::Result<Bytes>>) -> Self {
+    fn new(sender: mpsc::Sender<io::Result<Bytes>>, keyring: Keyring) -> Self {
         let archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
-        Self { archive, sender, now_ms: now_ms() }
+        Self { archive, sender, keyring, now_ms: now_ms() }
     }
 
     async fn pack(mut self, dossier: &Dossier, catalog: &Catalog, user: &User) -> Result<(), ExportError> {
         self.add("README.txt", README.as_bytes()).await?;
         for part in Dossier::parts() {
+            let mut after = None;
             for page in 0.. {
-                let (rows, has_more) = dossier.page(part, page).await?;
+                let (rows, next) = dossier.page(part, after.as_ref()).await?;
                 self.add_rows(part.name, page, &rows).await?;
-                if !has_more {
+                if next.is_none() {
                     break;
                 }
+                after = next;
             }
         }
         self.add_rows("encryption-keys", 0, &dossier.encryption_keys().await?).await?;
@@ -142,8 +149,12 @@ impl Packer {
     async fn pack_versions(&mut self, catalog: &Catalog, bucket: &Bucket) -> Result<(), ExportError> {
         let name = format!("buckets/{}/versions", bucket.name);
         let (mut after, mut page) = (None, 0);
+        let rows = RowKey::of(&self.keyring, bucket).await?;
         loop {
-            let versions = catalog.aging_versions(bucket.id, after, PAGE).await?;
+            let mut versions = catalog.aging_versions(bucket.id, after, PAGE).await?;
+            for version in &mut versions {
+                version.etag = rows.open_tag(&version.etag)?;
+            }
             let Some(last) = versions.last() else { return Ok(()) };
             after = Some((last.key.clone(), last.sequence));
             let rows: Vec<_> = versions.iter().map(describe_version).collect();

@@ -1,16 +1,19 @@
 //! What is stored beside a version's bytes: system headers, user metadata, the checksum.
 //!
-//! The catalog keeps it as JSON that it does not read. Field names are short because every row has them; what is
+//! The catalog keeps it as JSON, sealed, which it cannot read. Field names are short because every row has them; what is
 //! absent takes no space. `v` is the format's version.
 
 use std::collections::BTreeMap;
 
+use datamesh_pipeline::TextKind;
 use s3s::{S3Result, s3_error};
 use serde::{Deserialize, Serialize};
 
 use super::checksums::{Algorithm, Kind, StoredChecksum};
 use super::encryption::StoredEncryption;
+use super::errors;
 use super::stated::Stated;
+use crate::row_key::RowKey;
 
 /// S3's limit on user metadata: names and values together, in bytes.
 const METADATA_LEN_MAX: usize = 2 << 10;
@@ -81,11 +84,15 @@ impl Attributes {
     }
 
     /// The stored form.
-    pub fn encode(&self) -> String {
+    pub fn seal(&self, rows: &RowKey) -> S3Result<String> {
+        rows.seal_text(TextKind::Attributes, &self.encode()).map_err(errors::row)
+    }
+
+    fn encode(&self) -> String {
         serde_json::to_string(self).expect("attributes have only string keys")
     }
 
-    /// Reads the stored form.
+    /// Reads what a row said, once that was opened.
     ///
     /// # Errors
     /// `InternalError` when it was written by a later release, or is damaged.

@@ -6,6 +6,9 @@ use http::header::{ETAG, HeaderValue, LAST_MODIFIED};
 use s3s::dto::{ETag, ETagCondition, Timestamp, TimestampFormat};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
+use super::errors;
+use crate::row_key::RowKey;
+
 /// The four conditions of a read, or of a copy's source.
 #[derive(Debug, Default)]
 #[allow(clippy::struct_field_names, reason = "they are the headers' names")]
@@ -92,15 +95,24 @@ fn not_modified(version: &Version) -> S3Error {
 }
 
 /// The condition of a write, for the catalog to evaluate inside its commit.
-pub fn precondition(if_match: Option<&ETagCondition>, if_none_match: Option<&ETagCondition>) -> Precondition {
-    Precondition { if_match: if_match.map(etag_condition), if_none_match: if_none_match.map(etag_condition) }
+pub fn precondition(
+    rows: &RowKey,
+    if_match: Option<&ETagCondition>,
+    if_none_match: Option<&ETagCondition>,
+) -> S3Result<Precondition> {
+    let translate = |condition: Option<&ETagCondition>| {
+        condition.map(|condition| etag_condition(rows, condition)).transpose()
+    };
+    Ok(Precondition { if_match: translate(if_match)?, if_none_match: translate(if_none_match)? })
 }
 
-/// A condition on the `ETag`, as the catalog wants it.
-pub fn etag_condition(condition: &ETagCondition) -> EtagCondition {
+/// A condition on the `ETag`, as the catalog wants it: it knows sealed ones only.
+pub fn etag_condition(rows: &RowKey, condition: &ETagCondition) -> S3Result<EtagCondition> {
     match condition {
-        ETagCondition::Any => EtagCondition::Any,
-        ETagCondition::ETag(etag) => EtagCondition::OneOf(vec![etag.value().to_owned()]),
+        ETagCondition::Any => Ok(EtagCondition::Any),
+        ETagCondition::ETag(etag) => {
+            rows.stored_forms(etag.value()).map(EtagCondition::OneOf).map_err(errors::row)
+        }
     }
 }
 

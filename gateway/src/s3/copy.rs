@@ -21,11 +21,12 @@ use super::encryption::{
 };
 use super::gate::About;
 use super::grants::AskedAcl;
-use super::stated::Stated;
+use super::stated::{Stated, TAGGING};
 use super::tags::TagSet;
 use super::{S3Gateway, destination, errors, now_ms, shown_version, strong, timestamp, written_version};
 use crate::events::{Change, EventKind};
 use crate::ingest::BodyLen;
+use crate::row_key::RowKey;
 
 /// S3's limit on what one copy reads of its source, in bytes. Larger objects are copied in parts.
 const SOURCE_LEN_MAX: u64 = 5 << 30;
@@ -46,8 +47,13 @@ impl S3Gateway {
         let caller = Caller::new(&req.extensions, &req.headers, &req.uri)?;
         let input = &mut req.input;
         let expected_owner = input.expected_bucket_owner.as_deref();
+        let replaces_tags = replaces_tags(input.tagging_directive.as_ref())?;
+        // Tags that will not be those of the copy satisfy no condition.
+        let ignores_tags = req.headers.contains_key(TAGGING) && !replaces_tags;
+        let untagged = ignores_tags.then(|| caller.stating(Stated::by_headers(&req.headers).without_tags()));
+        let writer = untagged.as_ref().unwrap_or(&caller);
         let bucket = self
-            .bucket_for_key(&caller, (&input.bucket, &input.key), Action::PutObject, expected_owner)
+            .bucket_for_key(writer, (&input.bucket, &input.key), Action::PutObject, expected_owner)
             .await?;
         let conditions = ReadConditions {
             if_match: input.copy_source_if_match.as_ref(),
@@ -62,7 +68,6 @@ impl S3Gateway {
             self.source(&caller, &input.copy_source, &conditions, expected_owner, customer.as_ref()).await?;
         check_source_len(source.version.size)?;
         let replaces = replaces_metadata(input.metadata_directive.as_ref())?;
-        let replaces_tags = replaces_tags(input.tagging_directive.as_ref())?;
         // An older version may be made the current one again.
         let named = matches!(&input.copy_source, CopySource::Bucket { version_id: Some(_), .. });
         let is_self = !named && source.bucket.id == bucket.id && source.version.key == input.key.as_bytes();
@@ -92,14 +97,16 @@ impl S3Gateway {
         let asked_acl = AskedAcl::from_headers(&req.headers)?;
         let NewAccess { owner, acl } = self.new_access(&caller, &bucket, &input.key, &asked_acl).await?;
         let wanted = input.checksum_algorithm.as_ref().map(Algorithm::parse).transpose()?;
+        let rows = self.row_key(&bucket).await?;
         let write = CopyWrite {
             caller: &caller,
             key: std::mem::take(&mut input.key).into_bytes(),
-            precondition: precondition(input.if_match.as_ref(), input.if_none_match.as_ref()),
+            precondition: precondition(&rows, input.if_match.as_ref(), input.if_none_match.as_ref())?,
             class: self.classes.choose(input.storage_class.as_ref())?,
             attributes,
             meta: VersionMeta { owner, acl, ..meta },
             sealing: self.new_key(&bucket, requested).await?,
+            rows,
         };
         let shown_encryption = write.sealing.shown();
         let (committed, checksum) = Box::pin(self.copy(&source, &bucket, write, checksum, wanted)).await?;
@@ -158,25 +165,26 @@ impl S3Gateway {
         let hook = self.reserve_version(bucket, &write.key, source.version.size).await?;
         let attributes =
             Attributes { checksum: checksum.clone(), encryption: write.sealing.stored, ..write.attributes };
+        let etag = &source.version.etag;
         let copy = CopyVersion {
             source: source.version.clone(),
             bucket: bucket.id,
             key: write.key,
             precondition: write.precondition,
-            etag: source.version.etag.clone(),
+            etag: write.rows.seal_tag(etag).map_err(errors::row)?,
             storage_class: write.class.name.clone(),
-            attributes: attributes.encode(),
+            attributes: attributes.seal(&write.rows)?,
             meta: write.meta,
             now_ms: now_ms(),
         };
-        let change = Change::written(EventKind::Copy, &copy.key, &copy.etag);
+        let change = Change::written(EventKind::Copy, &copy.key, etag);
         let catalog = self.announcing(bucket, write.caller, &[change]).await?;
         let committed = catalog.copy_version(copy, hook).await.map_err(|error| match error {
             // The source was overwritten or deleted since it was looked up: as if it had been before.
             CatalogError::NoSuchVersion => s3_error!(NoSuchKey),
             error => errors::catalog(error),
         })?;
-        Ok((committed, checksum))
+        Ok((Committed { etag: etag.clone(), ..committed }, checksum))
     }
 
     async fn rewrite(
@@ -197,28 +205,29 @@ impl S3Gateway {
         let ingested = ingested.map_err(errors::ingest)?;
         let value = algorithm.pick(ingested.sums).ok_or_else(|| s3_error!(InternalError))?;
         let checksum = StoredChecksum { algorithm, value, kind: Kind::FullObject };
+        let etag = write.sealing.etag(ingested.md5);
         let put = PutVersion {
             bucket: bucket.id,
             key: write.key,
             precondition: write.precondition,
             content: ingested.content,
             size,
-            etag: write.sealing.etag(ingested.md5),
+            etag: write.rows.seal_tag(&etag).map_err(errors::row)?,
             storage_class: write.class.name.clone(),
             attributes: Attributes {
                 checksum: Some(checksum.clone()),
                 encryption: write.sealing.stored,
                 ..write.attributes
             }
-            .encode(),
+            .seal(&write.rows)?,
             meta: write.meta,
             now_ms: now_ms(),
         };
-        let change = Change::written(EventKind::Copy, &put.key, &put.etag);
+        let change = Change::written(EventKind::Copy, &put.key, &etag);
         let catalog = self.announcing(bucket, write.caller, &[change]).await?;
         let committed = catalog.put_version(put, hook).await.map_err(errors::catalog)?;
         ingested.pending.committed();
-        Ok((committed, Some(checksum)))
+        Ok((Committed { etag, ..committed }, Some(checksum)))
     }
 
     /// Finds a copy's source, and decides its conditions.
@@ -283,6 +292,8 @@ struct CopyWrite<'a> {
     meta: VersionMeta,
     /// What it is sealed with.
     sealing: VersionKey,
+    /// What its row is sealed with.
+    rows: RowKey,
 }
 
 fn replaces_metadata(directive: Option<&MetadataDirective>) -> S3Result<bool> {

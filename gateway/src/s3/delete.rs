@@ -32,12 +32,15 @@ impl S3Gateway {
         gate.check(deletion(version), About::Key(&input.key))?;
         self.enter_bucket(&caller, &bucket).await?;
         let bypass_governance = may_bypass(&gate, input.bypass_governance_retention, &input.key)?;
+        let rows = self.row_key(&bucket).await?;
+        let if_match =
+            input.if_match.as_ref().map(|condition| etag_condition(&rows, condition)).transpose()?;
         let delete = DeleteVersion {
             bucket: bucket.id,
             key: input.key.into_bytes(),
             version,
             condition: DeleteCondition {
-                if_match: input.if_match.as_ref().map(etag_condition),
+                if_match,
                 if_modified_s: input.if_match_last_modified_time.as_ref().map(unix_seconds),
                 if_size: input.if_match_size.map(i64::cast_unsigned),
             },
@@ -68,6 +71,7 @@ impl S3Gateway {
             return Err(s3_error!(MalformedXML));
         }
         let now_ms = now_ms();
+        let rows = self.row_key(&bucket).await?;
         let mut deletes = Vec::with_capacity(objects.len());
         let mut places = Vec::with_capacity(objects.len());
         for object in &objects {
@@ -75,15 +79,18 @@ impl S3Gateway {
             let allowed = version
                 .and_then(|version| gate.check(deletion(version), About::Key(&object.key)).map(|()| version));
             let allowed = allowed.and_then(|version| {
-                Ok((version, may_bypass(&gate, input.bypass_governance_retention, &object.key)?))
+                let bypass = may_bypass(&gate, input.bypass_governance_retention, &object.key)?;
+                let etag = object.e_tag.clone().map(ETagCondition::ETag);
+                let if_match = etag.map(|etag| etag_condition(&rows, &etag)).transpose()?;
+                Ok((version, bypass, if_match))
             });
-            places.push(allowed.map(|(version, bypass_governance)| {
+            places.push(allowed.map(|(version, bypass_governance, if_match)| {
                 deletes.push(DeleteVersion {
                     bucket: bucket.id,
                     key: object.key.clone().into_bytes(),
                     version,
                     condition: DeleteCondition {
-                        if_match: object.e_tag.clone().map(|etag| etag_condition(&ETagCondition::ETag(etag))),
+                        if_match,
                         if_modified_s: object.last_modified_time.as_ref().map(unix_seconds),
                         if_size: object.size.map(i64::cast_unsigned),
                     },

@@ -27,6 +27,7 @@ impl S3Gateway {
         let len = body.len() as u64;
         let hook = self.reserve_version(bucket, key.as_bytes(), len).await?;
         let sealing = self.new_key(bucket, Requested::Default).await?;
+        let rows = self.row_key(bucket).await?;
         let destination = destination(&sealing, class, Some(content_type.to_owned()), true);
         let body = futures::stream::iter([Ok(body)]);
         let ingested =
@@ -43,9 +44,9 @@ impl S3Gateway {
             precondition: Precondition::default(),
             content: ingested.content,
             size: ingested.size,
-            etag: sealing.etag(ingested.md5),
+            etag: rows.seal_tag(&sealing.etag(ingested.md5)).map_err(errors::row)?,
             storage_class: class.name.clone(),
-            attributes: attributes.encode(),
+            attributes: attributes.seal(&rows)?,
             meta: VersionMeta::NONE,
             now_ms: now_ms(),
         };

@@ -16,6 +16,7 @@ use super::admission::slow_down;
 use super::post::FormError;
 use crate::ingest::IngestError;
 use crate::retrieve::RetrieveError;
+use crate::row_key::RowError;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -95,6 +96,11 @@ pub(super) fn backend(error: BackendError) -> S3Error {
     }
 }
 
+/// Errors of what rows say.
+pub(super) fn row(error: RowError) -> S3Error {
+    internal(error)
+}
+
 /// Errors of writing a body.
 pub(super) fn ingest(error: IngestError) -> S3Error {
     match error {
@@ -144,6 +150,11 @@ fn form_code(error: &FormError) -> S3ErrorCode {
 
 /// What broke a body, found among the causes: the protocol library wraps its own errors.
 fn body(error: StdError) -> S3Error {
+    // It was refused here, in the middle, and not broken.
+    let error = match error.downcast::<S3Error>() {
+        Ok(refused) => return *refused,
+        Err(error) => error,
+    };
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&*error);
     let mut code = S3ErrorCode::IncompleteBody;
     let mut is_hash = false;
@@ -249,6 +260,7 @@ pub(super) fn accounts(error: AccountsError) -> S3Error {
         | AccountsError::InvoiceState { .. }
         | AccountsError::PaymentConflict { .. }
         | AccountsError::UnprovenNotice { .. }
+        | AccountsError::NotMetered
         | AccountsError::UnknownProvider { .. }
         | AccountsError::NoSuchIntent { .. }
         | AccountsError::NoSuchHold { .. }

@@ -169,7 +169,12 @@ impl S3Gateway {
             after,
             limit: limit as usize,
         };
-        self.catalog.list_objects(query).await.map_err(errors::catalog)
+        let mut page = self.catalog.list_objects(query).await.map_err(errors::catalog)?;
+        let rows = self.row_key(bucket).await?;
+        for object in &mut page.objects {
+            object.etag = rows.open_tag(&object.etag).map_err(errors::row)?;
+        }
+        Ok(page)
     }
 }
 

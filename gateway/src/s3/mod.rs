@@ -26,6 +26,7 @@ mod endpoint;
 mod errors;
 mod gate;
 mod grants;
+mod growth;
 mod hosts;
 mod inventory;
 mod lifecycle;
@@ -72,6 +73,7 @@ use crate::events::Webhooks;
 use crate::ingest::{Destination, Ingest};
 use crate::request_metrics::RequestMetrics;
 use crate::retrieve::Retrieve;
+use crate::row_key::RowKey;
 
 pub use classes::{StorageClasses, StorageClassesError, Tier};
 pub use configs::ConfigCache;
@@ -204,6 +206,11 @@ impl S3Gateway {
         Ok(bucket)
     }
 
+    /// What opens and seals what the rows of a bucket say.
+    async fn row_key(&self, bucket: &Bucket) -> S3Result<RowKey> {
+        RowKey::of(&self.keyring, bucket).await.map_err(errors::accounts)
+    }
+
     /// An object's version that the caller may do `action` to: the current one unless another is named.
     ///
     /// `action` is the one for the current version; naming one asks for its sibling.
@@ -222,9 +229,10 @@ impl S3Gateway {
         check_owner(&bucket, expected_owner)?;
         let gate = self.gate(caller, &bucket).await?;
         match version {
-            Some(version) if !version.delete_marker => {
+            Some(mut version) if !version.delete_marker => {
                 gate.check(action, About::Stored(key, &version.meta))?;
                 self.enter_bucket(caller, &bucket).await?;
+                self.row_key(&bucket).await?.open_version(&mut version).map_err(errors::row)?;
                 Ok((bucket, version))
             }
             _ if !gate.allows_to_miss(action, key) => Err(s3_error!(AccessDenied)),

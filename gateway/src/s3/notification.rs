@@ -11,7 +11,7 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::caller::Caller;
-use super::{S3Gateway, now_ms};
+use super::{S3Gateway, errors, now_ms};
 use crate::events::{
     Change, Filter, Form, NotificationRule, Notifications, destination_url, is_known_event, messages,
 };
@@ -67,8 +67,9 @@ impl S3Gateway {
     ) -> S3Result<Catalog> {
         let config = self.config::<Notifications>(bucket, ConfigKind::Notification).await?;
         let Some(notifications) = config else { return Ok(self.catalog.clone()) };
-        let messages = messages(&notifications, bucket, &caller.source(), changes, now_ms());
-        Ok(self.catalog.announcing(messages))
+        let rows = self.row_key(bucket).await?;
+        let messages = messages(&notifications, bucket, &caller.source(), changes, &rows, now_ms());
+        Ok(self.catalog.announcing(messages.map_err(errors::row)?))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use datamesh_catalog::{Bucket, StoredContent, Version, VersionMeta};
+use datamesh_catalog::{Bucket, Part, StoredContent, Version, VersionMeta};
 use datamesh_policy::Action;
 use http::StatusCode;
 use s3s::dto::{
@@ -168,15 +168,16 @@ impl S3Gateway {
             self.version(caller, name, version_id, Action::GetObject, expected_owner).await?;
         read.conditions.check_read(&version)?;
         let attributes = Attributes::decode(&version.attributes)?;
-        let selection =
-            self.select(&version, read.range, read.part_number, &attributes, read.wants_checksum).await?;
+        let selection = self
+            .select((&bucket, &version), read.range, read.part_number, &attributes, read.wants_checksum)
+            .await?;
         let key = self.key_of(&bucket, attributes.encryption.clone(), read.customer.as_ref()).await?;
         Ok(Opened { bucket, version, attributes, selection, key })
     }
 
     async fn select(
         &self,
-        version: &Version,
+        (bucket, version): (&Bucket, &Version),
         range: Option<s3s::dto::Range>,
         part_number: Option<i32>,
         attributes: &Attributes,
@@ -193,7 +194,7 @@ impl S3Gateway {
                 Ok(Selection { range, partial: true, parts_count: None, checksum: None })
             }
             (None, Some(number)) => {
-                Box::pin(self.select_part(version, number, attributes, wants_checksum)).await
+                Box::pin(self.select_part(bucket, version, number, attributes, wants_checksum)).await
             }
             (None, None) => {
                 let checksum = attributes.checksum.clone().filter(|_| wants_checksum);
@@ -204,6 +205,7 @@ impl S3Gateway {
 
     async fn select_part(
         &self,
+        bucket: &Bucket,
         version: &Version,
         number: i32,
         attributes: &Attributes,
@@ -218,8 +220,7 @@ impl S3Gateway {
             (false, _) => None,
             (true, false) => attributes.checksum.clone(),
             (true, true) => {
-                let parts = self.catalog.version_parts(version, number - 1, 1).await;
-                let part = parts.map_err(errors::catalog)?.pop();
+                let part = self.opened_parts(bucket, version, number - 1, 1).await?.pop();
                 let sums = part.map(|part| super::multipart::part_checksums(&part.checksums));
                 let sum = sums.and_then(|sums| sums.into_iter().next());
                 // The part's own value, but the type is the object's.
@@ -269,21 +270,35 @@ impl S3Gateway {
             output.checksum = attributes.checksum.as_ref().map(StoredChecksum::to_dto);
         }
         if asks(ObjectAttributes::OBJECT_PARTS) {
-            output.object_parts = self.object_parts(&version, input).await?;
+            output.object_parts = self.object_parts(&bucket, &version, input).await?;
         }
         Ok(S3Response::new(output))
     }
 
+    /// Up to `limit` parts of a version, after part `after`.
+    async fn opened_parts(
+        &self,
+        bucket: &Bucket,
+        version: &Version,
+        after: u16,
+        limit: usize,
+    ) -> S3Result<Vec<Part>> {
+        let mut parts = self.catalog.version_parts(version, after, limit).await.map_err(errors::catalog)?;
+        let rows = self.row_key(bucket).await?;
+        parts.iter_mut().try_for_each(|part| rows.open_part(part)).map_err(errors::row)?;
+        Ok(parts)
+    }
+
     async fn object_parts(
         &self,
+        bucket: &Bucket,
         version: &Version,
         input: &GetObjectAttributesInput,
     ) -> S3Result<Option<GetObjectAttributesParts>> {
         let StoredContent::Parts { count } = version.content else { return Ok(None) };
         let limit = input.max_parts.unwrap_or(PARTS_PAGE_MAX).clamp(0, PARTS_PAGE_MAX);
         let after = input.part_number_marker.and_then(|marker| u16::try_from(marker).ok()).unwrap_or(0);
-        let parts = self.catalog.version_parts(version, after, limit as usize + 1).await;
-        let mut parts = parts.map_err(errors::catalog)?;
+        let mut parts = self.opened_parts(bucket, version, after, limit as usize + 1).await?;
         let truncated = parts.len() > limit as usize;
         parts.truncate(limit as usize);
         let next = parts.last().map_or(after, |part| part.number);

@@ -77,11 +77,11 @@ impl S3Gateway {
         let meta = self.new_meta(&caller, (&bucket, &input.key), asked_meta!(input)).await?;
         let attributes = attributes_of!(input)?;
         let key = self.new_key(&bucket, requested_encryption!(input)?).await?;
-        let condition = precondition(input.if_match.as_ref(), input.if_none_match.as_ref());
-        self.check_object_size(&bucket, promise.len.max()).await?;
-        let hook = self.reserve_version(&bucket, input.key.as_bytes(), promise.len.max()).await?;
-        let destination = destination(&key, class, attributes.content_type.clone(), true);
+        let rows = self.row_key(&bucket).await?;
+        let condition = precondition(&rows, input.if_match.as_ref(), input.if_none_match.as_ref())?;
         let body = input.body.take().unwrap_or_else(|| StreamingBlob::from_bytes(bytes::Bytes::new()));
+        let (hook, body) = self.reserve_body(&bucket, input.key.as_bytes(), promise.len, body).await?;
+        let destination = destination(&key, class, attributes.content_type.clone(), true);
         let (ingested, checksum) = self.read_body(body, &promise, destination).await?;
         let etag = key.etag(ingested.md5);
         let put = PutVersion {
@@ -90,20 +90,20 @@ impl S3Gateway {
             precondition: condition,
             content: ingested.content,
             size: ingested.size,
-            etag: etag.clone(),
+            etag: rows.seal_tag(&etag).map_err(errors::row)?,
             storage_class: class.name.clone(),
             attributes: Attributes {
                 checksum: Some(checksum.clone()),
                 encryption: key.stored.clone(),
                 ..attributes
             }
-            .encode(),
+            .seal(&rows)?,
             meta: VersionMeta { owner, acl, ..meta },
             now_ms: now_ms(),
         };
         let expiration =
             self.expiration(&bucket, &put.key, (put.size, put.now_ms), put.meta.tags.as_deref()).await?;
-        let change = Change::written(event, &put.key, &put.etag);
+        let change = Change::written(event, &put.key, &etag);
         let catalog = self.announcing(&bucket, &caller, &[change]).await?;
         let committed = catalog.put_version(put, hook).await.map_err(errors::catalog)?;
         ingested.pending.committed();

@@ -6,16 +6,16 @@
 
 use std::sync::Arc;
 
-use datamesh_accounts::AccountsError;
-use datamesh_catalog::{Bucket, UploadId, Version, VersionId, Versioning};
+use datamesh_accounts::{AccountsError, Reservation};
+use datamesh_catalog::{Bucket, UploadId, VersionId, Versioning};
 use datamesh_db::CommitHook;
 use s3s::S3Result;
 
 use super::{S3Gateway, errors};
 
 impl S3Gateway {
-    /// Takes quota, of the bucket and of its owner, for a version of up to `bytes` that is about to be written; the hook
-    /// settles it inside the commit, dropping it gives the quota back.
+    /// Takes quota, of the bucket and of its owner, for a version of `bytes` that is about to be written; as a hook it is
+    /// settled inside the commit, dropping it gives the quota back.
     ///
     /// # Errors
     /// `QuotaExceeded`, naming the limit and the usage.
@@ -24,15 +24,26 @@ impl S3Gateway {
         bucket: &Bucket,
         key: &[u8],
         bytes: u64,
-    ) -> S3Result<Arc<dyn CommitHook>> {
+    ) -> S3Result<Arc<Reservation>> {
+        self.reserve_replacing(bucket, key, bytes).await.map(|(taken, _)| taken)
+    }
+
+    /// The same, and the size of the version that will be replaced if that had to be looked up: no quota is taken for as
+    /// many bytes of the new one.
+    pub(super) async fn reserve_replacing(
+        &self,
+        bucket: &Bucket,
+        key: &[u8],
+        bytes: u64,
+    ) -> S3Result<(Arc<Reservation>, Option<u64>)> {
         match self.reserve(bucket, bytes, 1).await {
             Err(AccountsError::QuotaExceeded { .. }) => {}
-            taken => return taken.map_err(errors::accounts),
+            taken => return taken.map(|taken| (taken, None)).map_err(errors::accounts),
         }
-        let replaced = Box::pin(self.replaced(bucket, key)).await?;
-        let (bytes, objects) =
-            replaced.map_or((bytes, 1), |replaced| (bytes.saturating_sub(replaced.size), 0));
-        self.reserve(bucket, bytes, objects).await.map_err(errors::accounts)
+        let replaced = Box::pin(self.replaced_size(bucket, key)).await?;
+        let (size, objects) = replaced.map_or((0, 1), |size| (size, 0));
+        let taken = self.reserve(bucket, bytes.saturating_sub(size), objects).await;
+        Ok((taken.map_err(errors::accounts)?, Some(size)))
     }
 
     /// The same for a part of an upload, which is stored beside what its object will replace.
@@ -42,7 +53,7 @@ impl S3Gateway {
         key: &[u8],
         (upload, number): (UploadId, u16),
         bytes: u64,
-    ) -> S3Result<Arc<dyn CommitHook>> {
+    ) -> S3Result<Arc<Reservation>> {
         match self.reserve(bucket, bytes, 0).await {
             Err(AccountsError::QuotaExceeded { .. }) => {}
             taken => return taken.map_err(errors::accounts),
@@ -53,13 +64,14 @@ impl S3Gateway {
         self.reserve(bucket, bytes.saturating_sub(replaced), 0).await.map_err(errors::accounts)
     }
 
-    /// The version that a write to a key will replace: none in a bucket that keeps all of them.
-    async fn replaced(&self, bucket: &Bucket, key: &[u8]) -> S3Result<Option<Version>> {
+    /// The size of the version that a write to a key will replace: none in a bucket that keeps all of them.
+    pub(super) async fn replaced_size(&self, bucket: &Bucket, key: &[u8]) -> S3Result<Option<u64>> {
         if bucket.versioning == Versioning::Enabled {
             return Ok(None);
         }
         let null = self.catalog.version(bucket.id, key, Some(VersionId::Null)).await;
-        Ok(null.map_err(errors::catalog)?.filter(|version| !version.delete_marker))
+        let null = null.map_err(errors::catalog)?.filter(|version| !version.delete_marker);
+        Ok(null.map(|version| version.size))
     }
 
     async fn reserve(
@@ -67,7 +79,7 @@ impl S3Gateway {
         bucket: &Bucket,
         bytes: u64,
         objects: u64,
-    ) -> Result<Arc<dyn CommitHook>, AccountsError> {
+    ) -> Result<Arc<Reservation>, AccountsError> {
         // Boxed: what it needs while it asks the database would be part of every write's future.
         let reserving = self.accounts.reserve_in(bucket.account, bucket.id.0, bytes, objects);
         Ok(Arc::new(Box::pin(reserving).await?))

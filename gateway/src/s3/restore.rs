@@ -13,6 +13,7 @@ use super::caller::Caller;
 use super::endpoint::answer;
 use super::lifecycle::HTTP_DATE;
 use super::{S3Gateway, errors, now_ms};
+use crate::events::Change;
 use crate::lifecycle::Calendar;
 
 /// S3's limit.
@@ -28,7 +29,8 @@ impl S3Gateway {
         let name = (input.bucket.as_str(), input.key.as_str());
         let expected_owner = input.expected_bucket_owner.as_deref();
         let id = input.version_id.as_deref();
-        let (_, version) = self.version(&caller, name, id, Action::RestoreObject, expected_owner).await?;
+        let (bucket, version) =
+            self.version(&caller, name, id, Action::RestoreObject, expected_owner).await?;
         let asked = input.restore_request.ok_or_else(|| s3_error!(MalformedXML))?;
         if asked.select_parameters.is_some() || asked.output_location.is_some() {
             return Err(s3_error!(NotImplemented, "Select restores are not implemented."));
@@ -43,7 +45,8 @@ impl S3Gateway {
         let days = days.ok_or_else(|| s3_error!(MalformedXML))?;
         let now_ms = now_ms();
         let until_ms = Calendar::Utc.due_ms(now_ms, days.unsigned_abs());
-        let restored = self.catalog.restore_version(&version, until_ms, now_ms).await;
+        let catalog = self.announcing(&bucket, &caller, &Change::restored(&version, until_ms)).await?;
+        let restored = catalog.restore_version(&version, until_ms, now_ms).await;
         let status = if restored.map_err(errors::catalog)? { StatusCode::OK } else { StatusCode::ACCEPTED };
         Ok(answer(RestoreObjectOutput::default(), status))
     }

@@ -1,7 +1,7 @@
 //! How a request is signed, as conditions and access logs name it. Whether it is rightly signed is decided before.
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 
 /// Where the signature is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,23 +29,28 @@ pub(super) struct Signing {
 }
 
 impl Signing {
-    /// How a request that is no form is signed; `None` for one that carries no signature.
+    /// How a request that is no form is signed; `None` for one that carries no signature. Of several signatures it is the
+    /// one that the protocol library verifies: whoever was given a link can add a header to it, but not replace its
+    /// signature.
     pub fn of(headers: &HeaderMap, uri: &Uri) -> Option<Self> {
+        use Carrier::{Header, Query};
         use SignatureVersion::{Four, Two};
-        if let Some(value) = headers.get(AUTHORIZATION) {
-            let version = if value.as_bytes().starts_with(b"AWS ") { Two } else { Four };
-            return Some(Self { carrier: Carrier::Header, version });
-        }
-        let query = uri.query()?.as_bytes();
-        let has = |name: &str| form_urlencoded::parse(query).any(|(known, _)| known == name);
-        let version = if has("X-Amz-Signature") {
-            Four
-        } else if has("Signature") && has("AWSAccessKeyId") {
-            Two
+        let query = uri.query().unwrap_or_default().as_bytes();
+        let asks = |name: &str| form_urlencoded::parse(query).any(|(known, _)| known == name);
+        let header = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+        let is_two = |value: &[u8]| value.starts_with(b"AWS ") && value.contains(&b':');
+        let (carrier, version) = if asks("Signature") {
+            (Query, Two)
+        } else if header.is_some_and(is_two) {
+            (Header, Two)
+        } else if asks("X-Amz-Signature") {
+            (Query, Four)
+        } else if header.is_some() {
+            (Header, Four)
         } else {
             return None;
         };
-        Some(Self { carrier: Carrier::Query, version })
+        Some(Self { carrier, version })
     }
 
     /// `s3:authType`.
@@ -68,8 +73,6 @@ impl Signing {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -86,10 +89,15 @@ mod tests {
         assert_eq!(of(Some("AWS4-HMAC-SHA256 Credential=a"), "/b/k"), Some(("REST-HEADER", four)));
         assert_eq!(of(Some("AWS key:tag"), "/b/k"), Some(("REST-HEADER", "AWS")));
         let link = "/b/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=0a";
-        assert_eq!(of(None, link), Some(("REST-QUERY-STRING", four)));
+        for added in [None, Some("AWS4-HMAC-SHA256 Credential=a"), Some("AWS key"), Some("Bearer x:y")] {
+            assert_eq!(of(added, link), Some(("REST-QUERY-STRING", four)), "{added:?}");
+        }
+        assert_eq!(of(Some("AWS key:tag"), link), Some(("REST-HEADER", "AWS")));
         let link = "/b/k?AWSAccessKeyId=a&Expires=1&Signature=b%3D";
-        assert_eq!(of(None, link), Some(("REST-QUERY-STRING", "AWS")));
-        for unsigned in ["/b/k", "/b/k?Signature=b", "/b/k?prefix=X-Amz-Signature"] {
+        for added in [None, Some("AWS4-HMAC-SHA256 Credential=a"), Some("AWS key:tag")] {
+            assert_eq!(of(added, link), Some(("REST-QUERY-STRING", "AWS")), "{added:?}");
+        }
+        for unsigned in ["/b/k", "/b/k?prefix=X-Amz-Signature"] {
             assert_eq!(of(None, unsigned), None, "{unsigned}");
         }
     }

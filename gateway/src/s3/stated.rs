@@ -69,6 +69,12 @@ impl Stated {
         self
     }
 
+    /// The same, without tags.
+    pub(super) fn without_tags(mut self) -> Self {
+        self.0.remove(TAGGING);
+        self
+    }
+
     /// A retention in a document, whatever it says.
     pub(super) fn retention(retention: &ObjectLockRetention) -> Self {
         let mode = retention.mode.as_ref().map(|mode| mode.as_str().to_owned());

@@ -87,7 +87,11 @@ impl S3Gateway {
             after_version,
             limit: limit as usize,
         };
-        let page = self.catalog.list_versions(query).await.map_err(errors::catalog)?;
+        let mut page = self.catalog.list_versions(query).await.map_err(errors::catalog)?;
+        let rows = self.row_key(&bucket).await?;
+        for listed in &mut page.versions {
+            listed.etag = rows.open_tag(&listed.etag).map_err(errors::row)?;
+        }
         let owner_of = |listed: &ListedVersion| listed.owner.unwrap_or(bucket.account);
         let owners = self.shown_owners(page.versions.iter().map(owner_of)).await?;
         let (versions, delete_markers) = entries(&page, encoding, &bucket, &owners);

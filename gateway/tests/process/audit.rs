@@ -64,7 +64,8 @@ fn every_change_and_every_denial_leaves_an_entry_and_no_entry_has_a_secret() {
             assert_eq!(status, 403, "{action}: an auditor changes nothing");
             assert_eq!(told(before), denied("alice"), "{action}");
             let before = last(&data_dir);
-            let (status, answer) = http(&address, method, &path, &bearer(&token), "{\"unknown\": 1}");
+            let headers = format!("{}datamesh-reason: test\r\n", bearer(&token));
+            let (status, answer) = http(&address, method, &path, &headers, "{\"unknown\": 1}");
             let told = told(before);
             assert!(![401, 403].contains(&status), "{action}: {answer}");
             assert!(told.iter().all(|(who, _)| who == "operator"), "{action}: {told:?}");
@@ -128,8 +129,7 @@ fn tampering_with_the_log_is_exit_code_6_online_and_in_an_export() {
 
     let whole = fs::read_to_string(&export).unwrap();
     let lines: Vec<_> = whole.lines().collect();
-    let edited =
-        whole.replacen("\"outcome\":\"done\",\"previous\"", "\"outcome\":\"refused\",\"previous\"", 1);
+    let edited = whole.replacen("\"outcome\":\"done\"", "\"outcome\":\"refused\"", 1);
     let attacks = [
         (edited.lines().collect::<Vec<_>>(), 1),
         ([&lines[..3], &lines[4..]].concat(), 3),
@@ -162,6 +162,17 @@ fn tampering_with_the_log_is_exit_code_6_online_and_in_an_export() {
     let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((output.status.code(), &verdict["first_bad"]), (Some(6), &json!(7)), "{verdict}");
     assert_eq!(gateway.terminate(), Some(0));
+}
+
+/// A reason that says nothing is none.
+fn nothing_is_revoked_without_a_reason(data_dir: &Path, key: &str) {
+    for reason in [&[][..], &["--reason", "  "], &["--reason", " ", "--idempotency-key", "k3"]] {
+        let refused = admin(data_dir, &[&["key", "revoke", key, "--yes"][..], reason].concat());
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(said.contains("key.revoke needs a reason (--reason)"), "{said}");
+        assert_eq!(entries(data_dir, 0).pop().unwrap()["outcome"], "refused");
+    }
 }
 
 #[test]
@@ -206,7 +217,7 @@ fn flags_repeat_preview_and_confirm_changes() {
         (&["plan", "apply", plans.to_str().unwrap()], "/premium/version", json!(2)),
         (&["price", "apply", prices.to_str().unwrap()], "/premium/prices/month", json!(7)),
         (&["user", "hold", user, "--scope", "all"], "/hold/scope", json!("all")),
-        (&["user", "lift", hold], "/lifted", Value::Null),
+        (&["user", "lift", hold, "--reason", "over"], "/lifted", Value::Null),
     ];
     for (verb, place, after) in previews {
         let preview = admin_json(&data_dir, &[verb, &["--dry-run"]].concat());
@@ -233,9 +244,11 @@ fn flags_repeat_preview_and_confirm_changes() {
     let key = admin_json(&data_dir, &["key", "create", user])["access_key_id"].clone();
     let key = key.as_str().unwrap();
     let status = || admin_json(&data_dir, &["key", "list", user])["keys"].clone();
-    assert_eq!(code(&data_dir, &["key", "revoke", key]), Some(2), "nobody can be asked");
+    let revoke = ["key", "revoke", key, "--reason", "lost"];
+    assert_eq!(code(&data_dir, &revoke), Some(2), "nobody can be asked");
+    nothing_is_revoked_without_a_reason(&data_dir, key);
     assert!(!status().to_string().contains("revoked"));
-    assert_eq!(code(&data_dir, &["key", "revoke", key, "--yes"]), Some(0));
+    assert_eq!(code(&data_dir, &[&revoke[..], &["--yes"]].concat()), Some(0));
     assert!(status().to_string().contains("revoked"));
     assert_eq!(gateway.terminate(), Some(0));
 }

@@ -86,9 +86,9 @@ fn an_invoice_is_paid_and_taken_back_through_the_sandbox() {
     };
     let owed = ("final".to_owned(), 9_000_000);
     let tries: [&[&str]; 3] = [
-        &["invoice", "pay", id, "--amount", "9000000", "--reference", "RF18"],
+        &["invoice", "pay", id, "--amount", "9000000", "--reference", "RF18", "--reason", "a transfer"],
         &["invoice", "credit", id, "--amount", "9000000", "--reason", "an outage"],
-        &["invoice", "write-off", id],
+        &["invoice", "write-off", id, "--reason", "gone"],
     ];
     for verb in tries {
         let preview = admin_json(&data_dir, &[verb, &["--dry-run"]].concat());
@@ -126,6 +126,24 @@ fn an_invoice_is_paid_and_taken_back_through_the_sandbox() {
     assert_eq!(code(&data_dir, &["invoice", "charge", id, "--provider", "nobody"]), Some(2));
     let log = admin_json(&data_dir, &["audit", "list"])["entries"].as_array().unwrap().clone();
     assert!(log.iter().any(|entry| entry["action"] == "invoice.charge" && entry["outcome"] == "done"));
+    let unanswered = charge();
+    fail_without_a_provider(&data_dir, gateway, unanswered["id"].as_str().unwrap());
+}
+
+/// A payment whose provider is gone from the configuration is failed by whoever says how they know.
+fn fail_without_a_provider(data_dir: &Path, gateway: Gateway, intent: &str) {
+    let fail = ["invoice", "fail-intent", intent, "--yes"];
+    let reasoned = [&fail[..], &["--reason", "it has no such payment"]].concat();
+    assert_eq!(code(data_dir, &reasoned), Some(4), "its provider will tell");
+    assert_eq!(gateway.terminate(), Some(0));
+    let gateway = Gateway::on_one_disk(data_dir, "");
+    assert_eq!(code(data_dir, &fail), Some(2), "nobody says why");
+    let preview = admin_json(data_dir, &[&reasoned[..], &["--dry-run"]].concat());
+    let status = preview["changes"].as_array().unwrap().iter().find(|change| change["place"] == "/status");
+    assert_eq!(status.unwrap()["after"], "failed", "{preview}");
+    let failed = admin_json(data_dir, &reasoned);
+    assert_eq!((&failed["status"], &failed["failure"]), (&json!("failed"), &json!("it has no such payment")));
+    assert_eq!(code(data_dir, &reasoned), Some(4), "it is over");
     assert_eq!(gateway.terminate(), Some(0));
 }
 

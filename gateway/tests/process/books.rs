@@ -121,3 +121,29 @@ fn the_job_that_verifies_shows_what_was_tampered_with_as_metrics() {
     }
     assert_eq!(gateway.terminate(), Some(0));
 }
+
+#[test]
+fn a_gateway_that_meters_nothing_says_so_and_tells_no_zeros() {
+    let temporary = TempDir::new().unwrap();
+    let data_dir = temporary.path().join("data");
+    let gateway = Gateway::on_one_disk(&data_dir, "");
+    admin_json(&data_dir, &["user", "create", "ann@example.org", "--plan", "free"]);
+    assert_eq!(admin_json(&data_dir, &["usage", "show", "ann@example.org"])["unmetered"], Value::Null);
+    assert_eq!(gateway.terminate(), Some(0));
+
+    let unmetered = "[accounts]\nmetering = false\n[jobs]\nautomatic_invoices = false";
+    let gateway = Gateway::on_one_disk(&data_dir, unmetered);
+    for arguments in [&["usage", "show", "ann@example.org"][..], &["usage", "verify"]] {
+        let refused = admin(&data_dir, arguments);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(4), "{arguments:?}: {said}");
+        assert!(said.contains("usage is not metered here"), "{said}");
+    }
+    assert_eq!(gateway.terminate(), Some(0));
+
+    let gateway = Gateway::on_one_disk(&data_dir, "");
+    let shown = admin_json(&data_dir, &["usage", "show", "ann@example.org"]);
+    assert!(shown["unmetered"]["from"].is_string() && shown["unmetered"]["until"].is_string(), "{shown}");
+    assert_eq!(drift(&data_dir, &["usage", "verify"]), (Some(0), json!(0)));
+    assert_eq!(gateway.terminate(), Some(0));
+}

@@ -133,3 +133,42 @@ fn a_gateway_carries_out_what_is_due_by_itself() {
     assert_eq!(objects(&data_dir, "ann@example.org"), json!([2, 9, "warn"]));
     assert_eq!(gateway.terminate(), Some(0));
 }
+
+#[test]
+fn dry_runs_of_plans_and_prices_name_whom_they_are_about() {
+    let temporary = TempDir::new().unwrap();
+    let data_dir = temporary.path().join("data");
+    let gateway = Gateway::on_one_disk(&data_dir, "");
+    let create = |name: &str, plan| {
+        let email = format!("{name}@example.org");
+        admin_json(&data_dir, &["user", "create", &email, "--plan", plan])["user_id"].clone()
+    };
+    let mut premium = [create("ann", "premium"), create("bob", "premium")];
+    premium.sort_by_key(Value::to_string);
+    create("cleo", "free");
+    let file = |name: &str, text: &str| {
+        let path = temporary.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+
+    let plans = file("plans", "[premium]\nbytes = { maximum = 5 }\n[team]\nbytes = { maximum = 6 }\n");
+    let preview = admin_json(&data_dir, &["plan", "apply", &plans, "--dry-run"]);
+    let affected = json!({ "accounts": 2, "plans": { "premium": 2, "team": 0 }, "first_accounts": premium });
+    assert_eq!(preview["affected"], affected, "{preview}");
+
+    let unchanged = "[enterprise]\ncurrency = \"USD\"\nstorage = { price = 100000 }\n\
+        egress = { price = 50000 }\nclass_a = { price = 10000 }\nclass_b = { price = 10000 }\n\
+        sla = [{ below = 999000, credit = 10 }, { below = 990000, credit = 25 }, { below = 950000, credit = 100 }]\n";
+    let prices = file("prices", &format!("{unchanged}[premium]\ncurrency = \"USD\"\nmonth = 7000000\n"));
+    let preview = admin_json(&data_dir, &["price", "apply", &prices, "--dry-run"]);
+    let affected = json!({
+        "accounts": 2, "plans": { "premium": 2 }, "first_accounts": premium,
+        "month_fees": [{ "currency": "USD", "before": "18000000", "after": "14000000" }],
+    });
+    assert_eq!(preview["affected"], affected, "{preview}");
+    let table = admin(&data_dir, &["price", "apply", &prices, "--dry-run"]);
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(table.contains("/premium/prices/month") && table.contains("affected:"), "{table}");
+    assert_eq!(gateway.terminate(), Some(0));
+}

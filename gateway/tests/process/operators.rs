@@ -69,8 +69,8 @@ fn limits_are_set_and_shown(data_dir: &Path, user: &str) {
         &["user", "hold", user, "--scope", "write", "--kind", "billing", "--until", "7d"],
     );
     let hold = hold["hold_id"].as_str().unwrap().to_owned();
-    assert!(admin_json(data_dir, &["user", "lift", &hold])["lifted"].is_string());
-    assert_eq!(admin(data_dir, &["user", "lift", &hold]).status.code(), Some(2));
+    assert!(admin_json(data_dir, &["user", "lift", &hold, "--reason", "over"])["lifted"].is_string());
+    assert_eq!(admin(data_dir, &["user", "lift", &hold, "--reason", "over"]).status.code(), Some(2));
     let reconciled = admin_json(data_dir, &["quota", "reconcile"]);
     assert_eq!((&reconciled["drift"], &reconciled["owners_checked"]), (&json!(0), &json!(2)));
 }
@@ -141,7 +141,7 @@ fn invoices_are_made_shown_and_verified_offline(data_dir: &Path) {
         (&["invoice", "run", "--period", "soon"], "soon"),
         (&["invoice", "show", "2026-11-0"], "no invoice"),
         (&["invoice", "finalize", id], "not over"),
-        (&["invoice", "pay", id, "--amount", "0", "--reference", "r"], "at least one"),
+        (&["invoice", "pay", id, "--amount", "0", "--reference", "r", "--reason", "came"], "at least one"),
         (&["invoice", "credit", id, "--amount", "1", "--reason", " "], "reason"),
         (&["price", "apply", file], "0.5"),
         (&["price", "apply", file, "--from", "1999-01"], "0.5"),
@@ -152,7 +152,8 @@ fn invoices_are_made_shown_and_verified_offline(data_dir: &Path) {
         assert_eq!(refused.status.code(), Some(2), "{arguments:?}: {told}");
         assert!(told.contains(reason), "{arguments:?}: {told}");
     }
-    let draft = admin(data_dir, &["invoice", "pay", id, "--amount", "1", "--reference", "r"]);
+    let draft =
+        admin(data_dir, &["invoice", "pay", id, "--amount", "1", "--reference", "r", "--reason", "came"]);
     assert_eq!(draft.status.code(), Some(4), "nothing is owed for a draft: {draft:?}");
     fs::write(&sheet, "[premium]\ncurrency = \"USD\"\nmonth = 7\n").unwrap();
     let applied = admin_json(data_dir, &["price", "apply", file]);
@@ -190,8 +191,8 @@ fn operators_administer_a_gateway_from_the_command_line() {
     let keys = admin_json(&data_dir, &["key", "list", user_id]);
     assert_eq!(keys["keys"].as_array().unwrap().len(), 2, "{keys}");
     assert!(!keys.to_string().contains("an-imported-secret"), "secrets are shown once");
-    admin_json(&data_dir, &["key", "revoke", "IMPORTEDKEY000000001", "--yes"]);
-    let unknown = admin(&data_dir, &["key", "revoke", "NOSUCHKEY00000000000", "--yes"]);
+    admin_json(&data_dir, &["key", "revoke", "IMPORTEDKEY000000001", "--yes", "--reason", "lost"]);
+    let unknown = admin(&data_dir, &["key", "revoke", "NOSUCHKEY00000000000", "--yes", "--reason", "lost"]);
     assert_eq!(unknown.status.code(), Some(2), "{unknown:?}");
 
     let limits = admin_json(&data_dir, &["user", "limits", user_id, "--bytes", "3 MiB", "--objects", "7"]);
@@ -212,8 +213,38 @@ fn operators_administer_a_gateway_from_the_command_line() {
     assert_eq!(missing.status.code(), Some(2), "{missing:?}");
     let report = admin_json(&data_dir, &["doctor"]);
     assert_eq!((&report["healthy"], &report["findings_total"]), (&true.into(), &0.into()), "{report}");
+    users_are_listed_by_pages(&data_dir);
     let table = admin(&data_dir, &["user", "list"]);
     assert!(String::from_utf8(table.stdout).unwrap().contains("a@example.org"));
+}
+
+/// Pages follow each other by key, and bad bounds are refused.
+fn users_are_listed_by_pages(data_dir: &Path) {
+    for name in ["p1", "p2", "p3"] {
+        admin_json(data_dir, &["user", "create", &format!("{name}@example.org"), "--plan", "free"]);
+    }
+    let ids = |more: &[&str]| {
+        let listed = admin_json(data_dir, &[&["user", "list"][..], more].concat());
+        let users = listed["users"].as_array().unwrap().iter();
+        let ids: Vec<_> = users.map(|user| user["user_id"].as_str().unwrap().to_owned()).collect();
+        (ids, listed["next_after"].as_str().map(str::to_owned))
+    };
+    let (all, end) = ids(&[]);
+    assert!(all.is_sorted() && all.len() > 3, "{all:?}");
+    assert_eq!(end, None);
+    let (first, next) = ids(&["--limit", "2"]);
+    assert_eq!((&first[..], next.as_ref()), (&all[..2], Some(&all[1])));
+    assert_eq!(ids(&["--after", &all[1]]), (all[2..].to_vec(), None));
+    assert_eq!(ids(&["--after", all.last().unwrap()]), (vec![], None));
+    for bad in [&["--limit", "0"][..], &["--after", "ann@example.org"]] {
+        assert_eq!(admin(data_dir, &[&["user", "list"][..], bad].concat()).status.code(), Some(2), "{bad:?}");
+    }
+    let (address, token) = admin_access(data_dir);
+    let bearer = format!("authorization: Bearer {token}\r\n");
+    for (query, status) in [("limit=1", 200), ("limit=1001", 400), ("limit=x", 400), ("page=2", 400)] {
+        let (answered, body) = http(&address, "GET", &format!("/v1/users?{query}"), &bearer, "");
+        assert_eq!(answered, status, "{query}: {body}");
+    }
 }
 
 #[test]
@@ -230,10 +261,10 @@ fn operators_replace_the_key_encryption_key_while_the_gateway_runs() {
     assert!(first["secrets"].as_u64().unwrap() >= 2, "{first}");
     let added = admin_json(&data_dir, &["kek", "add"])["id"].clone();
     assert_eq!(keys("next")[0]["id"], added);
-    let resealed = admin_json(&data_dir, &["kek", "rotate"])["resealed"].as_u64();
+    let resealed = admin_json(&data_dir, &["kek", "rotate", "--reason", "yearly"])["resealed"].as_u64();
     assert_eq!(resealed, first["secrets"].as_u64());
     assert_eq!((&keys("sealing")[0]["id"], &keys("old")[0]["id"]), (&added, &first["id"]));
-    let retired = admin_json(&data_dir, &["kek", "retire", "--yes"])["retired"].clone();
+    let retired = admin_json(&data_dir, &["kek", "retire", "--yes", "--reason", "yearly"])["retired"].clone();
     assert_eq!(retired, serde_json::json!([first["id"]]));
     assert_eq!(gateway.terminate(), Some(0));
 

@@ -2,17 +2,29 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::accounts::{MANY, PASSWORD, mail_server, token, with_people};
+use super::accounts::{MANY, PASSWORD, People, mail_server, token, with_people};
 use super::billing::{backdate, last_period};
 use super::gateway::{admin, admin_json};
 
 const PAYS: &str = "pays@example.org";
 const OTHER: &str = "other@example.org";
+
+/// Makes two accounts that log in with [`PASSWORD`].
+fn with_passwords(data_dir: &Path, people: &People, letters: &Receiver<(String, String)>) {
+    for (email, plan) in [(PAYS, "premium"), (OTHER, "free")] {
+        admin_json(data_dir, &["user", "create", email, "--plan", plan]);
+        people.send("POST", "password/forgotten", "", &json!({ "email": email }));
+        let (_, letter) = letters.recv_timeout(Duration::from_mins(1)).expect("a letter arrives");
+        let body = json!({ "token": token(&letter).unwrap(), "password": PASSWORD });
+        assert_eq!(people.send("POST", "password", "", &body).0, 204);
+    }
+}
 
 #[test]
 fn people_see_their_own_books_and_nobody_elses() {
@@ -21,13 +33,7 @@ fn people_see_their_own_books_and_nobody_elses() {
     let (port, letters) = mail_server();
     let mail = format!("host = \"127.0.0.1\"\nport = {port}\nsecurity = \"none\"");
     let (gateway, people) = with_people(&data_dir, MANY, &mail);
-    for (email, plan) in [(PAYS, "premium"), (OTHER, "free")] {
-        admin_json(&data_dir, &["user", "create", email, "--plan", plan]);
-        people.send("POST", "password/forgotten", "", &json!({ "email": email }));
-        let (_, letter) = letters.recv_timeout(Duration::from_mins(1)).expect("a letter arrives");
-        let body = json!({ "token": token(&letter).unwrap(), "password": PASSWORD });
-        assert_eq!(people.send("POST", "password", "", &body).0, 204);
-    }
+    with_passwords(&data_dir, &people, &letters);
     assert_eq!(gateway.terminate(), Some(0));
     backdate(&data_dir);
     let (gateway, people) = with_people(&data_dir, MANY, "");
@@ -66,5 +72,29 @@ fn people_see_their_own_books_and_nobody_elses() {
         assert_eq!(ask(path, &session).0, 400, "{path}");
     }
     assert_eq!(ask("usage?bucket=missing", &session).0, 404);
+    assert_eq!(gateway.terminate(), Some(0));
+}
+
+#[test]
+fn an_account_asks_so_often_with_all_its_sessions_and_bounds_no_other() {
+    let temporary = TempDir::new().unwrap();
+    let data_dir = temporary.path().join("data");
+    let (port, letters) = mail_server();
+    let mail = format!("host = \"127.0.0.1\"\nport = {port}\nsecurity = \"none\"");
+    let few = format!("{MANY}session_requests_per_hour = 1\nsession_requests_burst = 3\n");
+    let (gateway, people) = with_people(&data_dir, &few, &mail);
+    with_passwords(&data_dir, &people, &letters);
+    let sessions = [people.session(PAYS), people.session(PAYS)];
+    let other = people.session(OTHER);
+    let ask = |path: &str, session: &str| people.send("GET", path, session, &json!({})).0;
+    assert_eq!(
+        [ask("limits", &sessions[0]), ask("usage", &sessions[1]), ask("me", &sessions[0])],
+        [200, 200, 200]
+    );
+    for session in &sessions {
+        assert_eq!(ask("limits", session), 429);
+        assert_eq!(ask("usage", session), 429);
+    }
+    assert_eq!(ask("usage", &other), 200);
     assert_eq!(gateway.terminate(), Some(0));
 }

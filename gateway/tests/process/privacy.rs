@@ -49,18 +49,24 @@ fn operators_export_and_erase_accounts_unless_a_legal_hold_forbids_it() {
     assert_eq!(code(&data_dir, &["privacy", "export", "ann@example.org", "--out", out]), Some(2));
     assert_eq!(told(&data_dir, "privacy"), [("operator".to_owned(), "privacy.export".to_owned())]);
 
-    let erase = ["privacy", "erase", "ann@example.org", "--due", "1s"];
+    let erase = ["privacy", "erase", "ann@example.org", "--due", "1s", "--reason", "asked"];
     assert_eq!(code(&data_dir, &erase), Some(2), "it asks first");
-    assert_eq!(code(&data_dir, &["privacy", "erase", id, "--due", "yesterday", "--yes"]), Some(2));
+    assert_eq!(
+        code(&data_dir, &["privacy", "erase", id, "--due", "yesterday", "--yes", "--reason", "asked"]),
+        Some(2)
+    );
     let tried = admin_json(&data_dir, &[&erase[..], &["--dry-run"]].concat());
     assert!(tried["changes"].to_string().contains("closing"), "{tried}");
     assert_eq!(admin_json(&data_dir, &["privacy", "list"])["erasures"], json!([]));
-    let opened = admin_json(&data_dir, &["privacy", "erase", id, "--yes"]);
+    let opened = admin_json(&data_dir, &["privacy", "erase", id, "--yes", "--reason", "asked"]);
     assert_eq!((&opened["status"], &opened["user_id"]), (&json!("open"), &json!(id)));
     assert_eq!(code(&data_dir, &[&erase[..], &["--yes"]].concat()), Some(4), "one is open");
     assert_eq!(admin_json(&data_dir, &["user", "show", id])["status"], "closing");
-    assert_eq!(admin_json(&data_dir, &["privacy", "withdraw", id])["status"], "withdrawn");
-    assert_eq!(code(&data_dir, &["privacy", "withdraw", id]), Some(2));
+    assert_eq!(
+        admin_json(&data_dir, &["privacy", "withdraw", id, "--reason", "stays"])["status"],
+        "withdrawn"
+    );
+    assert_eq!(code(&data_dir, &["privacy", "withdraw", id, "--reason", "stays"]), Some(2));
     assert_eq!(admin_json(&data_dir, &["user", "show", id])["status"], "active");
 
     let hold = admin_json(&data_dir, &["user", "hold", id, "--scope", "write", "--kind", "legal"]);
@@ -77,7 +83,7 @@ fn operators_export_and_erase_accounts_unless_a_legal_hold_forbids_it() {
     let hold = hold["hold_id"].as_str().unwrap();
     assert!(listed["obstacle"].as_str().unwrap().contains(hold), "{listed}");
     assert_eq!(unpack(&archive, "holds.json"), json!([]));
-    admin_json(&data_dir, &["user", "lift", hold]);
+    admin_json(&data_dir, &["user", "lift", hold, "--reason", "settled"]);
     run_until("erased");
     let left = admin_json(&data_dir, &["user", "show", id]);
     assert_eq!((&left["status"], &left["email"], &left["name"]), (&json!("erased"), &json!(""), &json!("")));
@@ -156,7 +162,10 @@ fn five_upheld_cases_hold_an_account_and_a_reversal_lifts_the_hold() {
     assert_eq!((&show()["reputation"], &show()["cases_counting"]), (&json!(4_500), &json!(5)));
     let held = holds();
     assert_eq!((held.len(), &held[0]["kind"], &held[0]["scope"]), (1, &json!("abuse"), &json!("write")));
-    assert_eq!(code(&data_dir, &["user", "lift", held[0]["hold_id"].as_str().unwrap()]), Some(2));
+    assert_eq!(
+        code(&data_dir, &["user", "lift", held[0]["hold_id"].as_str().unwrap(), "--reason", "x"]),
+        Some(2)
+    );
     let preview = admin_json(&data_dir, &["abuse", "decide", &cases[0], "rejected", "--dry-run"]);
     assert!(preview["changes"].to_string().contains("/conduct/reputation"), "{preview}");
     assert_eq!(holds().len(), 1);

@@ -46,6 +46,11 @@ async fn an_upload_is_judged_by_the_headers_of_its_creation() {
     }
     assert_eq!(client.get("/bucket/up").await.expect(200).body, b"copied");
 
+    // One that is not there is judged by what the request says.
+    let missing = format!("/bucket/up?partNumber=1&uploadId={}", "0".repeat(upload.len()));
+    client.send("PUT", &missing, &encrypted, b"part").await.expect_error(404, "NoSuchUpload");
+    client.put(&missing, b"part").await.expect_error(403, "AccessDenied");
+
     // A header on a part says nothing of the object.
     client.send("PUT", &part(&before), &encrypted, b"part").await.expect_error(403, "AccessDenied");
     client.put(&part(&before), b"part").await.expect_error(403, "AccessDenied");
@@ -131,11 +136,11 @@ async fn how_a_request_is_signed_is_seen() {
     let four = || [key.clone(), signed_4("AKIATESTA", SECRET, Duration::ZERO, conditions)].concat();
     let link = client.presigned("PUT", "/bucket/by-link", 0, 60);
     let cases = [
-        ("s3:authType", "POST", [403, 403, 200, 200]),
-        ("s3:authType", "REST-QUERY-STRING", [204, 204, 403, 200]),
-        ("s3:authType", "REST-HEADER", [204, 204, 200, 403]),
-        ("s3:signatureversion", "AWS", [403, 204, 200, 200]),
-        ("s3:signatureversion", "AWS4-HMAC-SHA256", [204, 403, 403, 403]),
+        ("s3:authType", "POST", [403, 403, 200, 200, 200, 200]),
+        ("s3:authType", "REST-QUERY-STRING", [204, 204, 403, 403, 403, 200]),
+        ("s3:authType", "REST-HEADER", [204, 204, 200, 200, 200, 403]),
+        ("s3:signatureversion", "AWS", [403, 204, 200, 200, 200, 200]),
+        ("s3:signatureversion", "AWS4-HMAC-SHA256", [204, 403, 403, 403, 403, 403]),
     ];
     for (fact, value, expected) in cases {
         let condition = format!(r#"{{"StringEquals": {{"{fact}": "{value}"}}}}"#);
@@ -146,6 +151,12 @@ async fn how_a_request_is_signed_is_seen() {
             post(client, &two(), b"file").await.status,
             post(client, &four(), b"file").await.status,
             client.send_unsigned("PUT", &link, &[], b"file").await.status,
+            // A header that nobody verifies beside the link's signature.
+            client
+                .send_unsigned("PUT", &link, &[("authorization", "AWS4-HMAC-SHA256 x")], b"file")
+                .await
+                .status,
+            client.send_unsigned("PUT", &link, &[("authorization", "AWS x")], b"file").await.status,
             client.put("/bucket/by-header", b"file").await.status,
         ];
         assert_eq!(statuses, expected, "{fact} {value}");

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use crate::client::Client;
 use crate::forms::{ours, post};
-use crate::service::{DAY_MS, Service};
+use crate::service::{DAY_MS, Service, noise};
 
 /// A webhook: what it was sent, and what it answers next; 200 when nothing is said.
 #[derive(Clone)]
@@ -156,6 +156,42 @@ async fn changes_of_tags_and_lists_are_told_of_the_version_that_has_them() {
     let named =
         |message: &Value| etag.contains(message["Records"][0]["s3"]["object"]["eTag"].as_str().unwrap());
     assert!(received.iter().all(named), "{received:?}");
+}
+
+#[tokio::test]
+async fn moves_and_restores_are_told_with_class_and_end() {
+    let (service, hook) = (Service::start().await, Hook::start().await);
+    let client = &service.client;
+    configure(client, &hook.arn("127.0.0.1"), &["s3:LifecycleTransition", "s3:ObjectRestore:*"]).await;
+    let rules = "<LifecycleConfiguration><Rule><ID>r</ID><Prefix></Prefix><Status>Enabled</Status>\
+         <Transition><Days>1</Days><StorageClass>GLACIER</StorageClass></Transition></Rule></LifecycleConfiguration>";
+    client.put("/bucket?lifecycle=", rules.as_bytes()).await.expect(200);
+    client.put("/bucket/a", &noise(1, 100_000)).await.expect(200);
+    let later = now_ms() + 2 * DAY_MS;
+    assert_eq!(service.jobs.age(later).await.unwrap().moved, 1);
+    let restore = b"<RestoreRequest><Days>1</Days></RestoreRequest>";
+    client.send("POST", "/bucket/a?restore", &[], restore).await.expect(202);
+    client.send("POST", "/bucket/a?restore", &[], restore).await.expect(200);
+    assert_eq!(service.jobs.deliver(later).await.unwrap(), 3);
+    let mut told = hook.events().await;
+    told.sort();
+    assert_eq!(
+        told,
+        ["LifecycleTransition a null", "ObjectRestore:Completed a null", "ObjectRestore:Post a null"]
+    );
+    let received = hook.received.lock().await;
+    let record = |name: &str| {
+        let mut records = received.iter().map(|message| &message["Records"][0]);
+        records.find(|record| record["eventName"] == name).unwrap().clone()
+    };
+    let moved = record("LifecycleTransition");
+    assert_eq!(moved["lifecycleEventData"]["transitionEventData"]["destinationStorageClass"], "GLACIER");
+    let restored = record("ObjectRestore:Completed");
+    let data = &restored["glacierEventData"]["restoreEventData"];
+    assert_eq!(data["lifecycleRestoreStorageClass"], "GLACIER");
+    assert!(data["lifecycleRestorationExpiryTime"].as_str().unwrap().ends_with("T00:00:00.000Z"), "{data}");
+    let etag = client.head("/bucket/a").await.header("etag").unwrap().to_owned();
+    assert!(etag.contains(moved["s3"]["object"]["eTag"].as_str().unwrap()));
 }
 
 #[tokio::test]

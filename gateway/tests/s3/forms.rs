@@ -3,6 +3,9 @@
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use datamesh_accounts::{Dimension, Owner};
+use datamesh_catalog::Catalog;
+use futures::StreamExt;
 use md5::{Digest, Md5};
 use time::macros::format_description;
 use time::{Duration, OffsetDateTime};
@@ -274,4 +277,108 @@ async fn a_form_without_a_signature_writes_where_a_list_lets_everybody_write() {
         "Resource": "arn:aws:s3:::policed/*"}}"#;
     client.put("/policed?policy", policy.as_bytes()).await.expect(204);
     post_raw(client, "/policed", &form).await.expect_error(403, "AccessDenied");
+}
+
+/// Waits until no upload holds any of the account's quota: what is left over is given back beside the answer.
+async fn nothing_is_reserved(service: &Service) {
+    let mut tries = 0;
+    while service.accounts.usage(service.account).await.unwrap().bytes.reserved != 0 {
+        tries += 1;
+        assert!(tries < 10_000, "{:?}", service.accounts.usage(service.account).await);
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forms_file_needs_room_for_itself_not_for_what_it_could_have_been() {
+    let service = Service::start().await;
+    let client = &service.client;
+    let account = Owner::Account(service.account);
+    service.limit(&account, Dimension::Bytes, 10_000).await;
+    service.limit(&account, Dimension::ObjectSize, 10_000).await;
+    // What follows the file could be more of it, for all that is known before it has come.
+    let after = format!(
+        "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"submit\"\r\n\r\n{}\r\n",
+        "x".repeat(200_000)
+    );
+    let file = noise(1, 10_000);
+    let body = form(&ours(&[("key", "up/whole")]), "x", &file, &after);
+    post_raw(client, "/bucket", &body).await.expect(204);
+    assert!(client.get("/bucket/up/whole").await.expect(200).body == file, "the file differs");
+    post(client, &ours(&[("key", "up/more")]), b"12").await.expect_error(403, "QuotaExceeded");
+    // What it replaces makes room for it.
+    let file = noise(2, 10_000);
+    post(client, &ours(&[("key", "up/whole")]), &file).await.expect(204);
+    assert!(client.get("/bucket/up/whole").await.expect(200).body == file, "the file differs");
+    service.limit(&account, Dimension::Bytes, 1_000_000).await;
+    let refused = post(client, &ours(&[("key", "up/large")]), &noise(3, 10_001)).await;
+    let refused = refused.expect_error(403, "QuotaExceeded");
+    assert!(refused.element("Message").unwrap().contains("10000 object_size"), "{}", refused.text());
+    assert_eq!(service.used(&account, Dimension::Bytes).await, Some(10_000));
+    nothing_is_reserved(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forms_file_that_outgrows_the_room_is_refused_and_leaves_nothing() {
+    let service = Service::start().await;
+    let client = &service.client;
+    let account = Owner::Account(service.account);
+    let bucket = service.bucket("bucket").await;
+    client.put("/bucket/kept", &noise(1, 50_000)).await.expect(200);
+    for (limited, name) in [(&bucket, "bucket"), (&account, "account")] {
+        service.limit(limited, Dimension::Bytes, 300_000).await;
+        let refused = post(client, &ours(&[("key", "up/large")]), &noise(2, 399_000)).await;
+        let refused = refused.expect_error(403, "QuotaExceeded");
+        let message = refused.element("Message").unwrap();
+        assert!(message.contains(&format!("300000 bytes of the {name}")), "{message}");
+        client.get("/bucket/up/large").await.expect_error(404, "NoSuchKey");
+        assert_eq!(service.used(limited, Dimension::Bytes).await, Some(50_000));
+        nothing_is_reserved(&service).await;
+        // All of the room is there as before.
+        client.put("/bucket/rest", &noise(3, 250_000)).await.expect(200);
+        client.put("/bucket/more", b"1").await.expect_error(403, "QuotaExceeded");
+        client.delete("/bucket/rest").await.expect(204);
+        service.limit(limited, Dimension::Bytes, 1 << 40).await;
+    }
+    let books = service.accounts.reconcile(Catalog::stored_count()).await.unwrap();
+    assert_eq!(books.drifts, [], "{books:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forms_that_race_for_the_last_room_do_not_pass_the_limit() {
+    const LIMIT: u64 = 1_000_000;
+    const FILE_LEN: u64 = 300_000;
+    let service = Service::start().await;
+    let client = &service.client;
+    service.limit(&Owner::Account(service.account), Dimension::Bytes, LIMIT).await;
+    let stored_and_reserved = async || {
+        let bytes = service.accounts.usage(service.account).await.unwrap().bytes;
+        assert!(bytes.used + bytes.reserved <= LIMIT, "{bytes:?}");
+        bytes.used
+    };
+    let races = (0..8).map(|number| async move {
+        let form = ours(&[("key", &format!("up/{number}"))]);
+        post(client, &form, &noise(number, FILE_LEN as usize)).await
+    });
+    let mut races: futures::stream::FuturesUnordered<_> = races.collect();
+    let mut stored = 0;
+    while let Some(reply) = races.next().await {
+        if reply.status == 204 {
+            stored += 1;
+        } else {
+            reply.expect_error(403, "QuotaExceeded");
+        }
+        stored_and_reserved().await;
+    }
+    assert_eq!(stored_and_reserved().await, stored * FILE_LEN);
+    // Those that were refused took the room of nobody who comes later.
+    nothing_is_reserved(&service).await;
+    for number in stored..3 {
+        let form = ours(&[("key", &format!("up/later-{number}"))]);
+        post(client, &form, &noise(number, FILE_LEN as usize)).await.expect(204);
+    }
+    assert_eq!(stored_and_reserved().await, 3 * FILE_LEN);
+    post(client, &ours(&[("key", "up/last")]), &noise(9, 100_001)).await.expect_error(403, "QuotaExceeded");
+    nothing_is_reserved(&service).await;
+    post(client, &ours(&[("key", "up/last")]), &noise(9, 100_000)).await.expect(204);
 }

@@ -48,6 +48,14 @@ async fn a_copy_takes_tags_along_only_for_who_may_read_and_set_them() {
     client.put("/bucket?policy", denial.as_bytes()).await.expect(204);
     assert_eq!(copy(client, &[], "bucket/tagged").await, 403);
     assert_eq!(copy(client, &replace, "bucket/tagged").await, 200);
+
+    // Tags in a header that counts for nothing satisfy no condition.
+    let denial = r#"{"Statement": {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject",
+        "Resource": "arn:aws:s3:::bucket/*", "Condition": {"StringNotEquals": {"s3:RequestObjectTag/team": "blue"}}}}"#;
+    client.put("/bucket?policy", denial.as_bytes()).await.expect(204);
+    let blue = ("x-amz-tagging", "team=blue");
+    assert_eq!(copy(client, &[blue], "bucket/plain").await, 403);
+    assert_eq!(copy(client, &[blue, replace[0]], "bucket/plain").await, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

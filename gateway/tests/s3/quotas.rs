@@ -8,6 +8,7 @@ use datamesh_catalog::Catalog;
 use crate::client::Client;
 use crate::policies::token_service;
 use crate::service::{Service, noise};
+use crate::versioning::set_versioning;
 
 const MIB: u64 = 1 << 20;
 
@@ -74,6 +75,28 @@ async fn a_part_is_replaced_by_one_that_is_no_larger_however_full_the_account_is
     client.put(&part(2), &noise(4, 39_999)).await.expect(200);
     client.put(&part(1), &noise(5, 60_002)).await.expect_error(403, "QuotaExceeded");
     client.put(&part(3), b"12").await.expect_error(403, "QuotaExceeded");
+    check_books(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_completion_can_be_repeated_in_an_account_that_it_has_filled() {
+    let service = Service::start().await;
+    let client = &service.client;
+    set_versioning(client, "bucket", "Enabled").await;
+    service.limit(&Owner::Account(service.account), Dimension::Objects, 1).await;
+    let begun = client.send("POST", "/bucket/a?uploads", &[], b"").await.expect(200);
+    let target = format!("/bucket/a?uploadId={}", begun.element("UploadId").unwrap());
+    let part = client.put(&format!("{target}&partNumber=1"), &noise(1, 1_000)).await.expect(200);
+    let document = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{}</ETag></Part></CompleteMultipartUpload>",
+        part.header("etag").unwrap()
+    );
+    let complete = || client.send("POST", &target, &[], document.as_bytes());
+    let first = complete().await.expect(200);
+    client.put("/bucket/a", b"another version").await.expect_error(403, "QuotaExceeded");
+    let again = complete().await.expect(200);
+    assert_eq!(again.element("ETag"), first.element("ETag"));
+    assert_eq!(again.header("x-amz-version-id"), first.header("x-amz-version-id"));
     check_books(&service).await;
 }
 
@@ -218,9 +241,9 @@ async fn temporary_credentials_are_made_within_the_rate_of_their_key() {
     let client = &service.client;
     let form = "Action=GetSessionToken&Version=2011-06-15";
     let key = Owner::Key("AKIATESTA".into());
-    service.change_limit(&key, Dimension::Requests, Limit { burst: Some(2), ..Limit::enforced(2) }).await;
+    service.change_limit(&key, Dimension::Requests, Limit { burst: Some(1), ..Limit::enforced(1) }).await;
     let (mut passed, mut refused) = (0, 0);
-    let requests = (0..8).map(|_| token_service(client, form));
+    let requests = (0..20).map(|_| token_service(client, form));
     for reply in futures::future::join_all(requests).await {
         if reply.status == 200 {
             passed += 1;
@@ -229,7 +252,7 @@ async fn temporary_credentials_are_made_within_the_rate_of_their_key() {
             refused += 1;
         }
     }
-    assert!(passed >= 1 && refused >= 2, "{passed} passed, {refused} were refused");
+    assert!(passed >= 1 && refused >= 1, "{passed} passed, {refused} were refused");
     token_service(&service.other, form).await.expect(200);
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use datamesh_accounts::{Month, Owner, Traffic, UsageReport};
+use datamesh_accounts::{Freshness, Month, Owner, Traffic, UsageReport};
 use datamesh_catalog::Catalog;
 use datamesh_types::AccountId;
 
@@ -11,7 +11,11 @@ use crate::service::{Service, noise};
 
 async fn this_month(service: &Service, account: AccountId) -> UsageReport {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    service.accounts.usage_of_month(account, Month::of(now.as_millis() as u64)).await.unwrap()
+    service
+        .accounts
+        .usage_of_month(account, Month::of(now.as_millis() as u64), Freshness::Current)
+        .await
+        .unwrap()
 }
 
 /// Requests end a moment after their answers.

@@ -6,7 +6,8 @@ use datamesh_db::{DbError, Row, Tx, TxFuture};
 use tracing::error;
 
 use super::{
-    Act, AuditCheck, AuditEntry, AuditHead, AuditKey, AuditPublicKey, AuditVerdict, Digest, Outcome,
+    Act, AuditCheck, AuditEntry, AuditFault, AuditHead, AuditKey, AuditPublicKey, AuditVerdict, Digest,
+    Outcome, WitnessedHead,
 };
 use crate::{Accounts, AccountsError};
 
@@ -45,8 +46,8 @@ async fn append(tx: &mut Tx, key: &AuditKey, at_ms: u64, new: &NewEntry) -> Resu
     const NEXT: &str =
         "UPDATE audit_head SET sequence = sequence + 1, at_ms = $1 WHERE id = 1 RETURNING sequence, hash";
     const INSERT: &str = "INSERT INTO audit_entry
-        (sequence, at_ms, actor, action, target, reason, outcome, request, previous, hash)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+        (sequence, at_ms, actor, action, target, reason, outcome, request, payload, previous, hash)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     const SIGN: &str = "UPDATE audit_head SET hash = $1, signature = $2 WHERE id = 1";
     let row = tx.query_opt(NEXT, &[at_ms.into()]).await?;
     let row = row.ok_or_else(|| AccountsError::Damaged { name: "audit_head".to_owned() })?;
@@ -59,10 +60,12 @@ async fn append(tx: &mut Tx, key: &AuditKey, at_ms: u64, new: &NewEntry) -> Resu
         reason: new.reason.clone(),
         outcome: new.outcome,
         request: new.request,
+        payload: None,
+        emptied: false,
         previous: Digest(row.bytes(1)?),
         hash: Digest::NONE,
     };
-    entry.hash = entry.computed_hash();
+    entry.seal();
     let params = [
         entry.sequence.into(),
         at_ms.into(),
@@ -72,6 +75,7 @@ async fn append(tx: &mut Tx, key: &AuditKey, at_ms: u64, new: &NewEntry) -> Resu
         entry.reason.into(),
         entry.outcome.name().into(),
         (&entry.request.0).into(),
+        entry.payload.as_ref().map(|payload| &payload.0).into(),
         (&entry.previous.0).into(),
         (&entry.hash.0).into(),
     ];
@@ -91,8 +95,10 @@ fn from_row(row: &Row) -> Result<AuditEntry, AccountsError> {
         reason: row.text(5)?.to_owned(),
         outcome: row.text(6)?.parse()?,
         request: Digest(row.bytes(7)?),
-        previous: Digest(row.bytes(8)?),
-        hash: Digest(row.bytes(9)?),
+        payload: row.opt_blob(8)?.map(|_| row.bytes(8)).transpose()?.map(Digest),
+        emptied: row.int(9)? != 0,
+        previous: Digest(row.bytes(10)?),
+        hash: Digest(row.bytes(11)?),
     })
 }
 
@@ -223,7 +229,7 @@ impl Accounts {
         limit: usize,
     ) -> Result<Vec<AuditEntry>, AccountsError> {
         const PAGE: &str =
-            "SELECT sequence, at_ms, actor, action, target, reason, outcome, request, previous, hash
+            "SELECT sequence, at_ms, actor, action, target, reason, outcome, request, payload, emptied, previous, hash
             FROM audit_entry WHERE sequence > $1 AND at_ms >= $2 ORDER BY sequence LIMIT $3";
         let params = [filter.after.into(), filter.since_ms.into(), limit.into()];
         let rows = self.db().rows(PAGE, params.into()).await?;
@@ -250,13 +256,44 @@ impl Accounts {
 
     /// Checks the whole log: the chain, the signed head, and the last head that this gateway wrote beside its keys.
     pub async fn verify_audit(&self) -> Result<AuditVerdict, AccountsError> {
-        let mut check = AuditCheck::new(self.audit_public_key());
+        Ok(self.verify_audit_after(None).await?.0)
+    }
+
+    /// The same of what follows a head up to which the log was found to be good, and the head up to which it was checked
+    /// now. A log that ends before that head is checked whole: something is missing.
+    pub async fn verify_audit_after(
+        &self,
+        verified: Option<&AuditHead>,
+    ) -> Result<(AuditVerdict, AuditHead), AccountsError> {
+        let (verdict, head) = self.check_audit(verified).await?;
+        let is_altered = matches!(verdict.first_bad, Some((_, AuditFault::Altered)));
+        if is_altered && self.audit_head().await?.sequence > head.sequence {
+            // Entries may have been emptied meanwhile, which one after that head announces.
+            return self.check_audit(verified).await;
+        }
+        Ok((verdict, head))
+    }
+
+    async fn check_audit(
+        &self,
+        verified: Option<&AuditHead>,
+    ) -> Result<(AuditVerdict, AuditHead), AccountsError> {
+        let key = self.audit_public_key();
         // First the witness, then the head, then the entries: each may only be behind what is read after it.
-        if let Some(seen) = self.witness().read()? {
+        let seen = self.witness().read()?;
+        let head = self.audit_head().await?;
+        let (mut check, mut filter) = (AuditCheck::new(key), AuditFilter::default());
+        match verified {
+            Some(verified) if verified.sequence <= head.sequence => {
+                check = AuditCheck::after(key, verified);
+                filter.after = verified.sequence;
+            }
+            Some(verified) => check.expect(WitnessedHead { public_key: key, head: verified.clone() }),
+            None => {}
+        }
+        if let Some(seen) = seen {
             check.expect(seen);
         }
-        let head = self.audit_head().await?;
-        let mut filter = AuditFilter::default();
         loop {
             let page = self.audit_entries(filter, PAGE).await?;
             let Some(last) = page.last() else { break };
@@ -276,6 +313,6 @@ impl Accounts {
         if let (Some(entry), false) = (unsigned.first(), is_newer) {
             check.refuse_unsigned(entry.sequence);
         }
-        Ok(check.finish(&head))
+        Ok((check.finish(&head), head))
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::expiry::Emptied;
 use super::{AuditEntry, AuditHead, AuditPublicKey, Digest, WitnessedHead};
 
 /// What is wrong with a log.
@@ -57,13 +58,26 @@ pub struct AuditCheck {
     seen: Vec<AuditHead>,
     entries: u64,
     last: (u64, Digest),
+    emptied: Emptied,
     first_bad: Option<(u64, AuditFault)>,
 }
 
 impl AuditCheck {
     /// Nothing checked yet.
-    pub const fn new(key: AuditPublicKey) -> Self {
-        Self { key, seen: Vec::new(), entries: 0, last: (0, Digest::NONE), first_bad: None }
+    pub fn new(key: AuditPublicKey) -> Self {
+        Self {
+            key,
+            seen: Vec::new(),
+            entries: 0,
+            last: (0, Digest::NONE),
+            emptied: Emptied::default(),
+            first_bad: None,
+        }
+    }
+
+    /// All checked up to a head that was found to be good: the first entry to push is the one after it.
+    pub fn after(key: AuditPublicKey, verified: &AuditHead) -> Self {
+        Self { last: (verified.sequence, verified.hash), ..Self::new(key) }
     }
 
     /// The log must contain what a head tells that was kept apart. Call this before the first entry is pushed.
@@ -83,7 +97,7 @@ impl AuditCheck {
         let (last, hash) = self.last;
         if entry.sequence != last + 1 {
             self.note(last + 1, AuditFault::Missing);
-        } else if entry.computed_hash() != entry.hash {
+        } else if !entry.is_whole() {
             self.note(entry.sequence, AuditFault::Altered);
         } else if entry.previous != hash {
             // The entry itself is whole, so the one before it was replaced.
@@ -92,6 +106,7 @@ impl AuditCheck {
         if self.seen.iter().any(|head| head.sequence == entry.sequence && head.hash != entry.hash) {
             self.note(entry.sequence, AuditFault::Rewritten);
         }
+        self.emptied.push(entry);
         self.last = (entry.sequence, entry.hash);
     }
 
@@ -103,6 +118,9 @@ impl AuditCheck {
     /// Compares what was pushed with the head.
     pub fn finish(mut self, head: &AuditHead) -> AuditVerdict {
         let (last, hash) = self.last;
+        if let Some(sequence) = self.emptied.first_unannounced() {
+            self.note(sequence, AuditFault::Altered);
+        }
         if last < head.sequence {
             self.note(last + 1, AuditFault::Missing);
         } else if last > head.sequence {
@@ -151,10 +169,17 @@ mod tests {
                 reason: String::new(),
                 outcome: Outcome::Done,
                 request: Digest([sequence as u8; 32]),
+                payload: None,
+                emptied: false,
                 previous,
                 hash: Digest::NONE,
             };
-            entry.hash = entry.computed_hash();
+            // A log that began in version 1.
+            if sequence > 4 {
+                entry.seal();
+            } else {
+                entry.rehash();
+            }
             previous = entry.hash;
             entries.push(entry);
         }
@@ -170,12 +195,21 @@ mod tests {
         check.finish(head).first_bad
     }
 
+    /// Hashes an entry anew in its version.
+    fn reseal(entry: &mut AuditEntry) {
+        if entry.payload.is_some() {
+            entry.seal();
+        } else {
+            entry.rehash();
+        }
+    }
+
     /// Hashes everything anew, as who has no key could.
     fn rehash(entries: &mut [AuditEntry]) {
         let mut previous = Digest::NONE;
         for entry in entries {
             entry.previous = previous;
-            entry.hash = entry.computed_hash();
+            reseal(entry);
             previous = entry.hash;
         }
     }
@@ -198,7 +232,7 @@ mod tests {
             entries[at].target = "user:other".into();
             assert_eq!(first_bad(&key, &entries, &head), Some((at as u64 + 1, AuditFault::Altered)));
             // Its own hash does not help, nor does hashing everything after it: the head tells.
-            entries[at].hash = entries[at].computed_hash();
+            reseal(&mut entries[at]);
             assert_eq!(first_bad(&key, &entries, &head), Some((at as u64 + 1, AuditFault::Altered)));
             rehash(&mut entries);
             assert_eq!(first_bad(&key, &entries, &head), Some((9, AuditFault::Altered)));
@@ -215,6 +249,30 @@ mod tests {
         let (key, entries, head) = log(9);
         assert_eq!(first_bad(&key, &[], &head), Some((1, AuditFault::Missing)));
         assert_eq!(first_bad(&key, &entries[..4], &head), Some((5, AuditFault::Missing)));
+    }
+
+    #[test]
+    fn what_comes_after_a_verified_head_is_checked_alone() {
+        let (key, mut entries, head) = log(9);
+        let verified = key.sign(6, 1_006, entries[5].hash);
+        let judge = |entries: &[AuditEntry]| {
+            let mut check = AuditCheck::after(key.public(), &verified);
+            for entry in entries {
+                check.push(entry);
+            }
+            let verdict = check.finish(&head);
+            (verdict.entries, verdict.first_bad)
+        };
+        assert_eq!(judge(&entries[6..]), (3, None));
+        assert_eq!(judge(&entries[7..]), (2, Some((7, AuditFault::Missing))));
+        entries[5].target = "user:other".into();
+        rehash(&mut entries);
+        let (_, found) = judge(&entries[6..]);
+        assert_eq!(
+            found,
+            Some((6, AuditFault::Altered)),
+            "the chain no longer begins with the verified head"
+        );
     }
 
     #[test]

@@ -1,8 +1,14 @@
 //! An entry of the audit log, and its hash.
 //!
-//! The hash, version 1, is the SHA-256 of `datamesh audit entry 1` and a zero byte, the sequence and the time as u64, then
-//! actor, action, target, reason and the outcome's name, each after its length as u32, then the digest of the request and
-//! the hash of the previous entry. Integers are little-endian.
+//! The hash, version 2, is the SHA-256 of `datamesh audit entry 2` and a zero byte, the sequence and the time as u64, action
+//! and the outcome's name, each after its length as u32, then the hash of the payload and the hash of the previous entry.
+//! The payload is what is forgotten after its time; its hash is the SHA-256 of `datamesh audit payload 1` and a zero byte,
+//! actor, target and reason, each after its length, then the digest of the request. That is keyed, so that nobody finds
+//! out by guessing what a payload was. Integers are little-endian.
+//!
+//! Version 1, whose entries stay whole, is the SHA-256 of `datamesh audit entry 1` and a zero byte, the sequence and the
+//! time, then actor, action, target, reason and the outcome's name, then the digest of the request and the hash of the
+//! previous entry.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +18,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::AccountsError;
 
-const TAG: &[u8] = b"datamesh audit entry 1\0";
+const TAG_1: &[u8] = b"datamesh audit entry 1\0";
+const TAG_2: &[u8] = b"datamesh audit entry 2\0";
+const PAYLOAD_TAG: &[u8] = b"datamesh audit payload 1\0";
 
 /// 32 bytes that stand for more. As text, 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -115,6 +123,12 @@ pub struct AuditEntry {
     pub outcome: Outcome,
     /// A keyed digest of the request: who has the request and the key ring can tell that it was this one.
     pub request: Digest,
+    /// The hash of actor, target, reason and request; `None` in an entry of version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Digest>,
+    /// Whether actor, target, reason and request have been forgotten; they are empty then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emptied: bool,
     /// The hash of the entry before.
     pub previous: Digest,
     /// The hash of all of the above.
@@ -122,21 +136,68 @@ pub struct AuditEntry {
 }
 
 impl AuditEntry {
-    /// The hash that the entry must have.
-    pub fn computed_hash(&self) -> Digest {
-        let mut text = Vec::with_capacity(256);
-        text.extend_from_slice(TAG);
-        text.extend_from_slice(&self.sequence.to_le_bytes());
-        text.extend_from_slice(&self.at_ms.to_le_bytes());
-        for field in [&self.actor, &self.action, &self.target, &self.reason, self.outcome.name()] {
-            text.extend_from_slice(&(field.len() as u32).to_le_bytes());
-            text.extend_from_slice(field.as_bytes());
-        }
-        text.extend_from_slice(&self.request.0);
-        text.extend_from_slice(&self.previous.0);
-        let hash = digest::digest(&digest::SHA256, &text);
-        Digest(hash.as_ref().try_into().expect("SHA-256 has 32 bytes"))
+    /// Gives a new entry its hashes.
+    pub(super) fn seal(&mut self) {
+        self.payload = Some(self.computed_payload());
+        self.hash = self.computed_hash();
     }
+
+    /// Hashes an entry anew in the version that it has.
+    #[cfg(test)]
+    pub(super) fn rehash(&mut self) {
+        self.hash = self.computed_hash();
+    }
+
+    /// Whether it is what was hashed, as far as it has not been forgotten. Whether it may have been is for who knows the
+    /// entries after it.
+    pub fn is_whole(&self) -> bool {
+        let payload_holds = match self.payload {
+            None => !self.emptied,
+            Some(_) if self.emptied => {
+                let is_empty = [&self.actor, &self.target, &self.reason].iter().all(|text| text.is_empty());
+                is_empty && self.request == Digest::NONE
+            }
+            Some(payload) => payload == self.computed_payload(),
+        };
+        payload_holds && self.hash == self.computed_hash()
+    }
+
+    fn computed_payload(&self) -> Digest {
+        digest_of(PAYLOAD_TAG, &[], &[&self.actor, &self.target, &self.reason], [Some(self.request), None])
+    }
+
+    fn computed_hash(&self) -> Digest {
+        let Self { actor, action, target, reason, .. } = self;
+        let (place, outcome) = ([self.sequence, self.at_ms], self.outcome.name());
+        match self.payload {
+            None => digest_of(
+                TAG_1,
+                &place,
+                &[actor, action, target, reason, outcome],
+                [Some(self.request), Some(self.previous)],
+            ),
+            Some(payload) => {
+                digest_of(TAG_2, &place, &[action, outcome], [Some(payload), Some(self.previous)])
+            }
+        }
+    }
+}
+
+fn digest_of(tag: &[u8], numbers: &[u64], texts: &[&str], digests: [Option<Digest>; 2]) -> Digest {
+    let mut hashed = Vec::with_capacity(256);
+    hashed.extend_from_slice(tag);
+    for number in numbers {
+        hashed.extend_from_slice(&number.to_le_bytes());
+    }
+    for text in texts {
+        hashed.extend_from_slice(&(text.len() as u32).to_le_bytes());
+        hashed.extend_from_slice(text.as_bytes());
+    }
+    for digest in digests.into_iter().flatten() {
+        hashed.extend_from_slice(&digest.0);
+    }
+    let hash = digest::digest(&digest::SHA256, &hashed);
+    Digest(hash.as_ref().try_into().expect("SHA-256 has 32 bytes"))
 }
 
 #[cfg(test)]
@@ -153,6 +214,8 @@ mod tests {
             reason: "lost".into(),
             outcome: Outcome::Done,
             request: Digest([1; 32]),
+            payload: None,
+            emptied: false,
             previous: Digest([2; 32]),
             hash: Digest::NONE,
         }
@@ -161,6 +224,43 @@ mod tests {
     #[test]
     fn the_hash_of_version_1_stays_what_it_is() {
         assert_eq!(entry().computed_hash().to_string(), GOLDEN_1);
+    }
+
+    #[test]
+    fn the_hashes_of_version_2_stay_what_they_are() {
+        let mut entry = entry();
+        entry.seal();
+        assert_eq!(entry.payload.unwrap().to_string(), GOLDEN_PAYLOAD);
+        assert_eq!(entry.hash.to_string(), GOLDEN_2);
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_the_hash_and_has_to_be_forgotten_whole() {
+        let mut sealed = entry();
+        sealed.seal();
+        assert!(sealed.is_whole());
+        let mut emptied = AuditEntry { emptied: true, request: Digest::NONE, ..sealed.clone() };
+        for text in [&mut emptied.actor, &mut emptied.target, &mut emptied.reason] {
+            text.clear();
+        }
+        assert!(emptied.is_whole());
+        let changes: [fn(&mut AuditEntry); 7] = [
+            |entry| entry.actor.push('x'),
+            |entry| entry.target.push('x'),
+            |entry| entry.reason.push('x'),
+            |entry| entry.request.0[0] = 1,
+            |entry| entry.emptied = false,
+            |entry| entry.action.push('x'),
+            |entry| entry.payload = None,
+        ];
+        for change in changes {
+            let mut altered = emptied.clone();
+            change(&mut altered);
+            assert!(!altered.is_whole(), "{altered:?}");
+        }
+        let mut old = AuditEntry { emptied: true, ..entry() };
+        old.hash = old.computed_hash();
+        assert!(!old.is_whole(), "entries of version 1 stay whole");
     }
 
     #[test]
@@ -180,10 +280,16 @@ mod tests {
                 entry.action = "ey.revoke".into();
             },
         ];
-        for change in changes {
-            let mut altered = entry();
-            change(&mut altered);
-            assert_ne!(altered.computed_hash(), entry().computed_hash(), "{altered:?}");
+        let mut sealed = entry();
+        sealed.seal();
+        let old = AuditEntry { hash: entry().computed_hash(), ..entry() };
+        for whole in [old, sealed] {
+            assert!(whole.is_whole());
+            for change in changes {
+                let mut altered = whole.clone();
+                change(&mut altered);
+                assert!(!altered.is_whole(), "{altered:?}");
+            }
         }
     }
 
@@ -191,6 +297,11 @@ mod tests {
     fn an_entry_is_read_as_it_was_written() {
         let text = serde_json::to_string(&entry()).unwrap();
         assert_eq!(serde_json::from_str::<AuditEntry>(&text).unwrap(), entry());
+        assert!(!text.contains("payload") && !text.contains("emptied"), "version 1 is written as it was");
+        let mut emptied = AuditEntry { emptied: true, ..entry() };
+        emptied.seal();
+        let text = serde_json::to_string(&emptied).unwrap();
+        assert_eq!(serde_json::from_str::<AuditEntry>(&text).unwrap(), emptied);
         for outcome in Outcome::ALL {
             assert_eq!(outcome.name().parse::<Outcome>().unwrap(), outcome);
             assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.name());
@@ -198,5 +309,7 @@ mod tests {
         "gone".parse::<Outcome>().unwrap_err();
     }
 
+    const GOLDEN_PAYLOAD: &str = "f497a5d46e2787bbf61049e683f5fe8e7b0916d162e627adc0a801916db4d29a";
+    const GOLDEN_2: &str = "1bde5e4321ce81246bafacf77f2b6f496968daf0213b62b500f3eede66303da5";
     const GOLDEN_1: &str = "8a9be87ae66315902e16536031855f226a6fc723b76d6d832a6c3ea0c520d1e7";
 }

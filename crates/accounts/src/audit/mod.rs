@@ -6,11 +6,13 @@
 //!   of the last one, is signed in the same transaction.
 //! - The signing key is one of the key ring, so that who can write to the database alone can't sign a head.
 //! - Nothing secret enters an entry; accounts are named by their ids.
+//! - Who did something, to what and why may be forgotten after its time: an entry says so before it is, and the hashes stay.
 
 mod act;
 mod chain;
 mod check;
 mod entry;
+mod expiry;
 mod head;
 mod witness;
 

@@ -14,7 +14,7 @@ impl Accounts {
     /// What an account has used in each of a month's terms, which are in order.
     ///
     /// # Errors
-    /// [`BillingError::HoursGone`] when the month was divided and its hours are no longer kept.
+    /// [`BillingError::HoursGone`] when the month is divided and its hours are no longer kept.
     pub(super) async fn usage_by_term(
         &self,
         account: AccountId,
@@ -27,10 +27,10 @@ impl Accounts {
             .read::<_, AccountsError, _>(move |tx| Box::pin(began_ms(tx, account)))
             .await?
             .unwrap_or(billed.from_ms);
-        let spans: Vec<Span> = terms.iter().map(|term| metered(term.span, billed, began_ms)).collect();
-        if *spans == [billed] {
+        if is_undivided(terms, billed, began_ms) {
             return Ok(report.usages.iter().map(|usage| row(0, usage)).collect());
         }
+        let spans: Vec<Span> = terms.iter().map(|term| metered(term.span, billed, began_ms)).collect();
         let Some(used) = self.usage_within(account, report, &spans).await? else {
             return Err(BillingError::HoursGone { period: report.month.to_string() }.into());
         };
@@ -46,6 +46,12 @@ async fn began_ms(tx: &mut Tx, account: AccountId) -> Result<Option<u64>, Accoun
     const BEGAN: &str = "SELECT MIN(since_ms) FROM subscription_term WHERE account = $1";
     let row = tx.query_opt(BEGAN, &[account.into()]).await?;
     Ok(row.map(|row| row.opt_int(0)).transpose()?.flatten().map(i64::cast_unsigned))
+}
+
+/// Whether all that was used in a month was used in its one term: on the plan that the month, or the account, began with.
+fn is_undivided(terms: &[Term], billed: Span, began_ms: u64) -> bool {
+    let [Term { span, .. }] = terms else { return false };
+    span.from_ms <= began_ms.max(billed.from_ms) && span.until_ms == billed.until_ms
 }
 
 /// The hours of a term that count as its own.

@@ -89,7 +89,8 @@ pub(super) async fn of_invoice(tx: &mut Tx, id: &str) -> Result<Vec<PaymentInten
 
 impl Accounts {
     /// Asks a provider for what is owed for an invoice. While it has been asked and has not told what became of it, asking
-    /// again is the same intent, and nobody is asked for anything else: both payments could come in.
+    /// again is the same intent, and nobody is asked for anything else: both payments could come in. Nobody is asked for
+    /// what is owed no longer either, also when it is not known whether the provider was ever reached.
     ///
     /// # Errors
     /// [`AccountsError::UnknownProvider`], [`AccountsError::NoSuchInvoice`]; [`AccountsError::InvoiceState`] when nothing is
@@ -106,18 +107,42 @@ impl Accounts {
             Box::pin(async move { open(tx, (&invoice, name), &new_id, now_ms).await })
         });
         let Opened { intent, status, is_asked } = opened.await?;
+        if !is_asked {
+            let reason = if intent.reference.is_some() {
+                "its payment was asked for otherwise, and the provider has not told what became of it"
+            } else {
+                "its payment was asked for otherwise, and the provider has not answered: fail that intent once it is \
+                 certain that nothing was taken"
+            };
+            return Err(AccountsError::InvoiceState { id: id.to_owned(), status, reason });
+        }
         if intent.reference.is_none() {
-            // One that is in the way needs its reference too: only then can its provider end it.
-            let reference = self.payment_provider(&intent.provider)?.charge(&intent).await?;
+            let reference = provider.charge(&intent).await?;
+            // Also of one that was failed meanwhile: what its payment is called decides what became of it.
             let params = [Value::from(&intent.id), reference.into()];
             self.db().execute(ANSWERED, params.into()).await?;
         }
-        if !is_asked {
-            let reason =
-                "its payment was asked for otherwise, and the provider has not told what became of it";
-            return Err(AccountsError::InvoiceState { id: id.to_owned(), status, reason });
-        }
         self.payment_intent(&intent.id).await
+    }
+
+    /// Takes an intent for failed that nobody else will ever end: its provider has not answered, or is no longer a provider
+    /// here. Whoever does so has to know that the provider has taken nothing and will not: the next intent is another
+    /// payment to it. What it tells all the same still counts.
+    ///
+    /// # Errors
+    /// [`AccountsError::NoSuchIntent`]; [`AccountsError::InvoiceState`] when it is over, or its provider will tell.
+    pub async fn fail_unanswered_intent(
+        &self,
+        id: &str,
+        reason: &str,
+    ) -> Result<PaymentIntent, AccountsError> {
+        let providers: Arc<[_]> = self.payment_providers().iter().map(|provider| provider.name()).collect();
+        let asked = Arc::new((id.to_owned(), reason.to_owned()));
+        self.write(move |tx| {
+            let (asked, providers) = (Arc::clone(&asked), Arc::clone(&providers));
+            Box::pin(async move { fail_unanswered(tx, &asked.0, &asked.1, &providers).await })
+        })
+        .await
     }
 
     /// One intent.
@@ -153,6 +178,40 @@ impl Accounts {
             None => Err(AccountsError::NoSuchIntent { id: reference.to_owned() }),
         }
     }
+}
+
+/// An intent, as it is in a transaction.
+async fn find(tx: &mut Tx, id: &str) -> Result<PaymentIntent, AccountsError> {
+    const ONE: &str = select_intents!("i.id = $1");
+    let row = tx.query_opt(ONE, &[id.into()]).await?;
+    from_row(&row.ok_or_else(|| AccountsError::NoSuchIntent { id: id.to_owned() })?)
+}
+
+async fn fail_unanswered(
+    tx: &mut Tx,
+    id: &str,
+    reason: &str,
+    providers: &[&str],
+) -> Result<PaymentIntent, AccountsError> {
+    const FAIL_UNANSWERED: &str =
+        "UPDATE payment_intent SET failure = $2 WHERE id = $1 AND failure IS NULL AND reference IS NULL";
+    const FAIL_ABANDONED: &str = "UPDATE payment_intent SET failure = $2 WHERE id = $1 AND failure IS NULL";
+    let known = find(tx, id).await?;
+    let invoice = locked(tx, &known.invoice).await?;
+    let intent = find(tx, id).await?;
+    let is_abandoned = !providers.contains(&intent.provider.as_str());
+    let fail = if is_abandoned { FAIL_ABANDONED } else { FAIL_UNANSWERED };
+    let is_pending = intent.status == IntentStatus::Pending;
+    // The answer of a provider may have come in between.
+    if !is_pending || tx.execute(fail, &[id.into(), reason.into()]).await? == 0 {
+        let reason = if is_pending {
+            "its provider has answered, and will tell what becomes of that payment"
+        } else {
+            "it is known what became of that payment"
+        };
+        return Err(AccountsError::InvoiceState { id: intent.invoice, status: invoice.status, reason });
+    }
+    find(tx, id).await
 }
 
 /// The one intent of an invoice that waits for its payment.

@@ -11,7 +11,7 @@ use datamesh_types::AccountId;
 use super::{letter, money, price};
 use crate::named::named;
 use crate::service_level::credit_due;
-use crate::{Accounts, AccountsError, Month};
+use crate::{Accounts, AccountsError, Freshness, Month};
 
 /// Accounts per query.
 const PAGE: usize = 100;
@@ -157,13 +157,19 @@ impl Accounts {
         rows.iter().map(|row| Ok(AccountId(row.bytes(0)?))).collect()
     }
 
-    /// Makes one account's invoice, or its draft anew; `None` when no plan of the month has prices.
+    /// Makes one account's invoice, or its draft anew; the final one, if that is what there is, and `None` when no plan of
+    /// the month has prices.
     async fn make_invoice(
         &self,
         account: AccountId,
         month: Month,
     ) -> Result<Option<StoredInvoice>, AccountsError> {
-        let report = self.usage_of_month(account, month).await?;
+        let known = self.db().read(move |tx| Box::pin(invoice_of_month(tx, account, month))).await?;
+        // It stays, also when nobody could make it again.
+        if let Some(known) = known.filter(|known| known.status != InvoiceStatus::Draft) {
+            return Ok(Some(known));
+        }
+        let report = self.usage_of_month(account, month, Freshness::Current).await?;
         let billed = Span { from_ms: report.from_ms, until_ms: report.until_ms };
         let terms = self
             .db()

@@ -9,7 +9,8 @@ use datamesh_types::AccountId;
 
 use super::event::Metered;
 use super::measures::{Measures, Traffic, measure_columns};
-use super::opening::Mark;
+use super::opening::{Mark, UnmeteredSpan};
+use super::rollup::Freshness;
 use super::span::{Grain, HOUR_MS};
 use crate::{Accounts, AccountsError, Month};
 
@@ -41,6 +42,8 @@ pub struct UsageReport {
     pub from_ms: u64,
     /// Until when it is told: its end, or now.
     pub until_ms: u64,
+    /// The last time that nothing was metered, if some of it is in what is told.
+    pub unmetered: Option<UnmeteredSpan>,
     /// By bucket, then by key.
     pub usages: Vec<Usage>,
 }
@@ -76,39 +79,42 @@ fn usage(metered: &Metered, base: Base, own: Measures, (start, until, end): (u64
 }
 
 impl Accounts {
-    /// What an account has used in a month, up to now. Events that are not rolled up are rolled up first.
+    /// What an account has used in a month, up to now, as new as asked for.
     ///
     /// # Errors
-    /// [`AccountsError::InvalidPeriod`] when the month has not begun.
+    /// [`AccountsError::InvalidPeriod`] when the month has not begun, [`AccountsError::NotMetered`].
     pub async fn usage_of_month(
         &self,
         account: AccountId,
         month: Month,
+        freshness: Freshness,
     ) -> Result<UsageReport, AccountsError> {
+        self.require_metering()?;
         let (from_ms, end_ms) = (month.start_ms(), month.next().start_ms());
         let now_ms = self.now_ms();
         if from_ms > now_ms {
             let reason = format!("the month {month} has not begun");
             return Err(AccountsError::InvalidPeriod { reason });
         }
-        self.deliver_traffic().await?;
-        self.roll_up().await?;
+        self.roll_up_for(freshness).await?;
         let until_ms = now_ms.clamp(from_ms, end_ms);
-        let usages = self
+        let (unmetered, usages) = self
             .db()
             .scan::<_, AccountsError, _>(move |tx| {
                 Box::pin(async move {
+                    let unmetered = UnmeteredSpan::last(tx).await?;
                     let mut found = Vec::new();
                     for (metered, (base, own)) in month_of(tx, account, from_ms).await? {
                         let usage = usage(&metered, base, own, (from_ms, until_ms, end_ms));
                         let is_used = own != Measures::default() || [usage.bytes, usage.objects] != [0, 0];
                         found.extend(is_used.then_some(usage));
                     }
-                    Ok(found)
+                    Ok((unmetered, found))
                 })
             })
             .await?;
-        Ok(UsageReport { month, from_ms, until_ms, usages })
+        let unmetered = unmetered.filter(|span| span.from_ms < until_ms && span.until_ms > from_ms);
+        Ok(UsageReport { month, from_ms, until_ms, unmetered, usages })
     }
 
     /// A month of one of the account's buckets, hour by hour up to now: what is stored in every hour in which there was
@@ -121,8 +127,9 @@ impl Accounts {
         account: AccountId,
         month: Month,
         bucket: i64,
+        freshness: Freshness,
     ) -> Result<Vec<HourUsage>, AccountsError> {
-        let report = self.usage_of_month(account, month).await?;
+        let report = self.usage_of_month(account, month, freshness).await?;
         let (from_ms, until_ms, end_ms) = (report.from_ms, report.until_ms, month.next().start_ms());
         self.db()
             .scan(move |tx| {

@@ -4,16 +4,32 @@
 //! delivered and however many gateways roll up at once.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use datamesh_db::{Tx, Value};
 
 use super::event::{Event, Metered, event_columns};
 use super::measures::{Measures, measure_columns};
 use super::span::Grain;
+use crate::meter::FLUSH_EVERY;
 use crate::{Accounts, AccountsError};
 
 /// Events per transaction: SQLite's writer is busy for a few milliseconds.
 const STEP: usize = 500;
+
+/// How new an answer about usage has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// All that has happened is in it.
+    Current,
+    /// What happened in the last seconds ([`FLUSH_EVERY`]) may be missing. This is for those who may ask as often as they
+    /// like: a roll-up is everybody's, and its lock, too.
+    Recent,
+}
+
+/// When this gateway rolled up last because somebody asked. It is locked while it does.
+#[derive(Default)]
+pub(crate) struct LastRollup(tokio::sync::Mutex<Option<Duration>>);
 
 /// What a transaction did.
 struct Step {
@@ -22,6 +38,23 @@ struct Step {
 }
 
 impl Accounts {
+    /// Rolls up what an answer needs. Of all who ask for recent ones at once, one rolls up.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub(super) async fn roll_up_for(&self, freshness: Freshness) -> Result<(), AccountsError> {
+        let mut last = self.last_rollup().0.lock().await;
+        let now = self.elapsed();
+        let is_recent = last.is_some_and(|at| now.saturating_sub(at) < FLUSH_EVERY);
+        if freshness == Freshness::Recent && is_recent {
+            return Ok(());
+        }
+        self.deliver_traffic().await?;
+        self.roll_up().await?;
+        *last = Some(now);
+        Ok(())
+    }
+
     /// Rolls up all events that there are; how many. Cancelling it, or dying in it, leaves no event half rolled up.
     ///
     /// # Errors

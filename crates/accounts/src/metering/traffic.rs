@@ -74,12 +74,13 @@ impl TrafficLog {
         with(&mut self.open().windows)
     }
 
-    /// A request is over.
-    pub(crate) fn add(&self, charge: &Charge, traffic: Traffic, now_ms: u64, is_fault: bool) {
+    /// A request is over. Service levels count it, whether its traffic is metered or not.
+    pub(crate) fn add(&self, charge: &Charge, traffic: Option<Traffic>, now_ms: u64, is_fault: bool) {
         let Some(metered) = charge.metered() else { return };
         let (hour, _) = Grain::Hour.span(now_ms);
         let mut open = self.open();
         open.windows.add(metered.account, now_ms, is_fault);
+        let Some(traffic) = traffic else { return };
         let seen = open.traffic.entry((metered, hour)).or_default();
         seen.last_ms = seen.last_ms.max(now_ms);
         seen.traffic += traffic;

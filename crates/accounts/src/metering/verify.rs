@@ -61,12 +61,13 @@ impl Accounts {
     /// the hours that are, and what is stored from `count`, which counts what every bucket stores.
     ///
     /// # Errors
-    /// Those of the database.
+    /// [`AccountsError::NotMetered`].
     pub async fn verify_usage(
         &self,
         account: Option<AccountId>,
         count: Arc<dyn StoredCount>,
     ) -> Result<Verification, AccountsError> {
+        self.require_metering()?;
         self.db()
             .scan(move |tx| {
                 let count = Arc::clone(&count);

@@ -2,6 +2,10 @@
 //!
 //! Secrets are not in it: neither sealed ones nor hashes that passwords could be guessed from.
 
+mod part;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 
 use datamesh_db::{Row, Value as Sql};
@@ -14,188 +18,11 @@ use crate::metering::join;
 use crate::user::email_name;
 use crate::{Accounts, AccountsError, AuditEntry, AuditFilter};
 
+pub use part::{DossierCursor, DossierPart};
+use part::{Kind, PARTS};
+
 /// Rows of a page.
 const PAGE: usize = 2_000;
-
-/// How a column is told.
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    /// As it is: a text or an integer.
-    Plain,
-    /// Milliseconds since 1970, as RFC 3339.
-    Time,
-    /// Bytes, in hexadecimal digits.
-    Bytes,
-    /// A text that is JSON.
-    Document,
-    /// Whether it is anything.
-    Presence,
-    /// This column times 2^32, plus the next.
-    Wide,
-    /// The address of an account, sealed under the id in the first column.
-    Email,
-    /// The address of a registration, likewise.
-    Address,
-    /// Not told: the column before needs it.
-    Silent,
-}
-
-/// A part of a dossier: rows of one table.
-#[derive(Debug)]
-pub struct DossierPart {
-    /// What it is called.
-    pub name: &'static str,
-    /// The rows of the account `$1`: at most `$2`, after the first `$3`.
-    sql: &'static str,
-    columns: &'static [(&'static str, Kind)],
-}
-
-macro_rules! part {
-    ($name:literal, $sql:literal, [$($column:literal $kind:ident),*]) => {
-        DossierPart {
-            name: $name,
-            sql: concat!("SELECT ", $sql, " LIMIT $2 OFFSET $3"),
-            columns: &[$(($column, Kind::$kind)),*],
-        }
-    };
-}
-
-const PARTS: &[DossierPart] = &[
-    part!(
-        "account",
-        "id, email, name, plan, status, level, created_at_ms, password, public_key FROM account WHERE id = $1
-         ORDER BY id",
-        ["user_id" Bytes, "email" Email, "name" Plain, "plan" Plain, "status" Plain, "verification_level" Plain, "created" Time,
-         "has_password" Presence, "public_key" Bytes]
-    ),
-    part!(
-        "holds",
-        "id, kind, scope, reason, created_at_ms, until_ms, lifted_at_ms FROM hold WHERE account = $1
-         ORDER BY created_at_ms, id",
-        ["hold_id" Plain, "kind" Plain, "scope" Plain, "reason" Plain, "created" Time, "until" Time, "lifted" Time]
-    ),
-    part!(
-        "access-keys",
-        "id, created_at_ms, expires_at_ms, revoked_at_ms, policy FROM access_key WHERE account = $1 ORDER BY id",
-        ["access_key_id" Plain, "created" Time, "expires" Time, "revoked" Time, "policy" Document]
-    ),
-    part!(
-        "sessions",
-        "created_at_ms, expires_at_ms FROM login_session WHERE account = $1 ORDER BY created_at_ms, id",
-        ["created" Time, "expires" Time]
-    ),
-    part!(
-        "subscription",
-        "plan, version, since_ms FROM subscription WHERE account = $1 ORDER BY account",
-        ["plan" Plain, "version" Plain, "since" Time]
-    ),
-    part!(
-        "own-limits",
-        "dimension, maximum, burst, stage FROM own_limit WHERE owner = $1 ORDER BY dimension",
-        ["dimension" Plain, "maximum" Plain, "burst" Plain, "stage" Plain]
-    ),
-    part!(
-        "quota",
-        "dimension, maximum, used, reserved FROM quota WHERE owner = $1 ORDER BY dimension",
-        ["dimension" Plain, "maximum" Plain, "used" Plain, "reserved" Plain]
-    ),
-    part!(
-        "quota-warnings",
-        "at_ms, dimension, percent, used, maximum FROM quota_event WHERE owner = $1 ORDER BY at_ms, id",
-        ["at" Time, "dimension" Plain, "percent" Plain, "used" Plain, "maximum" Plain]
-    ),
-    part!(
-        "usage",
-        "grain, start_ms, bucket, access_key, bytes, objects, byte_ms_high, byte_ms_low, object_ms_high,
-         object_ms_low, ingress, egress, class_a, class_b, free FROM usage_rollup WHERE account = $1
-         ORDER BY grain, start_ms, bucket, access_key",
-        ["grain" Plain, "start" Time, "bucket_number" Plain, "access_key_id" Plain, "bytes_changed" Plain,
-         "objects_changed" Plain, "byte_milliseconds" Wide, "" Silent, "object_milliseconds" Wide, "" Silent,
-         "ingress" Plain, "egress" Plain, "class_a" Plain, "class_b" Plain, "free" Plain]
-    ),
-    part!(
-        "usage-events",
-        "at_ms, bucket, access_key, bytes, objects, ingress, egress, class_a, class_b, free FROM usage_history
-         WHERE account = $1 ORDER BY at_ms, source, sequence",
-        ["at" Time, "bucket_number" Plain, "access_key_id" Plain, "bytes_changed" Plain, "objects_changed" Plain,
-         "ingress" Plain, "egress" Plain, "class_a" Plain, "class_b" Plain, "free" Plain]
-    ),
-    part!(
-        "plan-terms",
-        "since_ms, plan, version FROM subscription_term WHERE account = $1 ORDER BY since_ms",
-        ["since" Time, "plan" Plain, "version" Plain]
-    ),
-    part!(
-        "invoices",
-        "id, month, status, created_at_ms, final_at_ms, due_at_ms, closed_at_ms, body FROM invoice
-         WHERE account = $1 ORDER BY month, id",
-        ["invoice_id" Plain, "month" Plain, "status" Plain, "created" Time, "final" Time, "due" Time, "closed" Time,
-         "body" Document]
-    ),
-    part!(
-        "payments",
-        "p.invoice, p.provider, p.reference, p.amount, p.at_ms FROM payment p JOIN invoice i ON i.id = p.invoice
-         WHERE i.account = $1 ORDER BY p.at_ms, p.provider, p.reference",
-        ["invoice_id" Plain, "provider" Plain, "reference" Plain, "amount_micros" Plain, "at" Time]
-    ),
-    part!(
-        "payment-intents",
-        "n.id, n.invoice, n.provider, n.amount, n.currency, n.failure, n.created_at_ms FROM payment_intent n
-         JOIN invoice i ON i.id = n.invoice WHERE i.account = $1 ORDER BY n.created_at_ms, n.id",
-        ["intent_id" Plain, "invoice_id" Plain, "provider" Plain, "amount_micros" Plain, "currency" Plain,
-         "failure" Plain, "created" Time]
-    ),
-    part!(
-        "refunds",
-        "r.provider, r.reference, r.payment, r.amount, r.at_ms FROM refund r
-         JOIN payment p ON p.provider = r.provider AND p.reference = r.payment
-         JOIN invoice i ON i.id = p.invoice WHERE i.account = $1 ORDER BY r.at_ms, r.provider, r.reference",
-        ["provider" Plain, "reference" Plain, "payment" Plain, "amount_micros" Plain, "at" Time]
-    ),
-    part!(
-        "service-windows",
-        "start_ms, source, requests, faults FROM sla_window WHERE account = $1 ORDER BY start_ms, source",
-        ["start" Time, "gateway" Bytes, "requests" Plain, "faults" Plain]
-    ),
-    part!(
-        "credit-notes",
-        "c.id, c.invoice, c.amount, c.reason, c.at_ms FROM credit_note c JOIN invoice i ON i.id = c.invoice
-         WHERE i.account = $1 ORDER BY c.at_ms, c.id",
-        ["credit_note_id" Plain, "invoice_id" Plain, "amount_micros" Plain, "reason" Plain, "at" Time]
-    ),
-    part!(
-        "bill-letters",
-        "id, invoice, mails, created_at_ms FROM bill_letter WHERE account = $1 ORDER BY created_at_ms, id",
-        ["letter_id" Plain, "invoice_id" Plain, "letters" Plain, "created" Time]
-    ),
-    part!(
-        "registrations",
-        "id, email, purpose, name, plan, created_at_ms, expires_at_ms, mails, password, public_key FROM registration
-         WHERE email_hash = (SELECT email_hash FROM account WHERE account.id = $1) ORDER BY created_at_ms, id",
-        ["request_id" Bytes, "email" Address, "purpose" Plain, "name" Plain, "plan" Plain, "created" Time,
-         "expires" Time, "letters" Plain, "has_password" Presence, "public_key" Bytes]
-    ),
-    part!(
-        "verification-cases",
-        "id, level, provider, status, opened_at_ms, decided_at_ms FROM verification_case WHERE account = $1
-         ORDER BY opened_at_ms, id",
-        ["case_id" Plain, "level" Plain, "provider" Plain, "status" Plain, "opened" Time, "decided" Time]
-    ),
-    part!(
-        "abuse-cases",
-        "id, kind, status, evidence, penalty, opened_at_ms, decided_at_ms, expires_at_ms FROM abuse_case
-         WHERE account = $1 ORDER BY opened_at_ms, id",
-        ["case_id" Plain, "kind" Plain, "status" Plain, "evidence" Plain, "penalty_basis_points" Plain,
-         "opened" Time, "decided" Time, "expires" Time]
-    ),
-    part!(
-        "erasures",
-        "id, status, opened_at_ms, due_at_ms, begun_at_ms, ended_at_ms, obstacle FROM erasure WHERE account = $1
-         ORDER BY opened_at_ms, id",
-        ["erasure_id" Plain, "status" Plain, "opened" Time, "due" Time, "begun" Time, "ended" Time,
-         "obstacle" Plain]
-    ),
-];
 
 /// What entries of the audit log name beside accounts: the part and the field with the ids, and what precedes them there.
 const NAMED: [(&str, &str, &str); 4] = [
@@ -225,16 +52,26 @@ impl Dossier {
         PARTS
     }
 
-    /// A page of a part, from 0, and whether there may be another.
+    /// The first page of a part, or the one after another, and where it ends if there may be more. What is there all the
+    /// while is told once, whatever comes and goes meanwhile.
+    ///
+    /// # Errors
+    /// Those of the database; [`AccountsError::Damaged`] for what cannot be opened.
     pub async fn page(
         &self,
         part: &'static DossierPart,
-        page: usize,
-    ) -> Result<(Vec<Value>, bool), AccountsError> {
-        let params = [self.account.into(), PAGE.into(), (page * PAGE).into()];
-        let rows = self.accounts.db().rows(part.sql, params.into()).await?;
+        after: Option<&DossierCursor>,
+    ) -> Result<(Vec<Value>, Option<DossierCursor>), AccountsError> {
+        let mut params: Vec<Sql> = vec![self.account.into(), PAGE.into()];
+        let mut sql = part.first;
+        if let Some(DossierCursor(keys)) = after {
+            params.extend(keys.iter().cloned());
+            sql = part.next;
+        }
+        let rows = self.accounts.db().rows(sql, params.into()).await?;
         let told = rows.iter().map(|row| self.tell(part, row)).collect::<Result<_, _>>()?;
-        Ok((told, rows.len() == PAGE))
+        let last = rows.last().filter(|_| rows.len() == PAGE);
+        Ok((told, last.map(|row| part.cursor(row)).transpose()?))
     }
 
     /// The names of the keys that objects are encrypted with by name.
@@ -263,14 +100,15 @@ impl Dossier {
     async fn all(&self, part: &str, field: &str) -> Result<Vec<String>, AccountsError> {
         let mut all = Vec::new();
         let Some(part) = PARTS.iter().find(|known| known.name == part) else { return Ok(all) };
-        for page in 0.. {
-            let (rows, has_more) = self.page(part, page).await?;
+        let mut after = None;
+        loop {
+            let (rows, next) = self.page(part, after.as_ref()).await?;
             all.extend(rows.iter().filter_map(|row| row[field].as_str().map(str::to_owned)));
-            if !has_more {
-                break;
+            if next.is_none() {
+                return Ok(all);
             }
+            after = next;
         }
-        Ok(all)
     }
 
     fn tell(&self, part: &DossierPart, row: &Row) -> Result<Value, AccountsError> {

@@ -12,6 +12,6 @@ mod erasure;
 mod error;
 mod steps;
 
-pub use dossier::{Dossier, DossierPart};
+pub use dossier::{Dossier, DossierCursor, DossierPart};
 pub use erasure::{Erasure, ErasureStatus};
 pub use error::ErasureError;

@@ -262,6 +262,27 @@ async fn traffic_without_a_limit_is_counted_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_did_not_move_comes_back_to_the_month_that_it_was_taken_of() {
+    for_each_engine(|db| async move {
+        let fixture = Fixture::new(db);
+        let accounts = fixture.gateway().await;
+        let owner = Owner::Account(user(&accounts, "unlimited").await.id);
+        let admission = accounts.admission(RequestClass::B);
+        admission.enter(&owner, Effect::Read).await.unwrap();
+        admission.take(Direction::Sent, 100).await.unwrap();
+        admission.moved(Direction::Sent, 30, &mut Pace::default());
+        accounts.flush_meters().await;
+        fixture.clock.advance(Duration::from_hours(31 * 24));
+        drop(admission);
+        accounts.flush_meters().await;
+        let rows = fixture.rows("SELECT used FROM quota WHERE dimension = 4").await;
+        let used: Vec<_> = rows.iter().map(|row| row.int(0).unwrap()).collect();
+        assert_eq!(used, [30], "the next month has no book");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn objects_larger_than_the_limit_are_refused() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db);
@@ -280,6 +301,33 @@ async fn objects_larger_than_the_limit_are_refused() {
         admission.enter(&key, Effect::Write).await.unwrap();
         admission.check_object_size(3).unwrap();
         admission.check_object_size(4).unwrap_err();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recording_what_one_owner_moved_leaves_the_others_for_later() {
+    for_each_engine(|db| async move {
+        let fixture = Fixture::new(db);
+        let accounts = fixture.gateway().await;
+        let mut owners = Vec::new();
+        for email in ["one@example.com", "other@example.com", "idle@example.com"] {
+            owners.push(Owner::Account(accounts.create_user(email, "A", "free").await.unwrap().id));
+        }
+        for owner in &owners[..2] {
+            let admission = accounts.admission(RequestClass::B);
+            admission.enter(owner, Effect::Read).await.unwrap();
+            admission.take(Direction::Sent, 5).await.unwrap();
+            admission.moved(Direction::Sent, 5, &mut Pace::default());
+        }
+        for asks in [&owners[0], &owners[2]] {
+            accounts.flush_meter(asks).await;
+        }
+        let recorded = fixture.rows("SELECT owner FROM quota WHERE dimension = 4 AND used = 5").await;
+        assert_eq!(recorded.len(), 1);
+        accounts.flush_meters().await;
+        let recorded = fixture.rows("SELECT owner FROM quota WHERE dimension = 4 AND used = 5").await;
+        assert_eq!(recorded.len(), 2);
     })
     .await;
 }

@@ -145,9 +145,16 @@ async fn gateways_that_write_at_once_write_one_chain() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_writes_to_the_database_without_the_key_is_found_out() {
-    const ATTACKS: [(&[&str], u64, AuditFault); 7] = [
+    const ATTACKS: [(&[&str], u64, AuditFault); 9] = [
         (&["UPDATE audit_entry SET reason = 'x' WHERE sequence = 4"], 4, AuditFault::Altered),
         (&["UPDATE audit_entry SET outcome = 'done' WHERE sequence = 1"], 1, AuditFault::Altered),
+        (&["UPDATE audit_entry SET payload = NULL WHERE sequence = 4"], 4, AuditFault::Altered),
+        // As if its time were over, which nothing announces.
+        (
+            &["UPDATE audit_entry SET actor = '', target = '', reason = '', emptied = 1 WHERE sequence = 4"],
+            4,
+            AuditFault::Altered,
+        ),
         (&["DELETE FROM audit_entry WHERE sequence = 5"], 5, AuditFault::Missing),
         (&["DELETE FROM audit_entry WHERE sequence > 7"], 8, AuditFault::Missing),
         (
@@ -169,8 +176,10 @@ async fn whoever_writes_to_the_database_without_the_key_is_found_out() {
             AuditFault::Forged,
         ),
         (
-            &["INSERT INTO audit_entry SELECT sequence + 1, at_ms, actor, action, target, reason, outcome,
-                request, previous, hash FROM audit_entry WHERE sequence = 9"],
+            &["INSERT INTO audit_entry (sequence, at_ms, actor, action, target, reason, outcome, request, payload,
+                    previous, hash)
+                SELECT sequence + 1, at_ms, actor, action, target, reason, outcome, request, payload, previous, hash
+                FROM audit_entry WHERE sequence = 9"],
             10,
             AuditFault::Unsigned,
         ),

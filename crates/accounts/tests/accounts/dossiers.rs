@@ -9,8 +9,8 @@ use super::*;
 
 async fn rows(dossier: &Dossier, name: &str) -> Vec<Value> {
     let part = Dossier::parts().iter().find(|part| part.name == name).unwrap();
-    let (rows, has_more) = dossier.page(part, 0).await.unwrap();
-    assert!(!has_more);
+    let (rows, next) = dossier.page(part, None).await.unwrap();
+    assert!(next.is_none());
     rows
 }
 
@@ -67,6 +67,39 @@ async fn a_dossier_has_what_is_known_about_its_account_and_no_secret() {
         for foreign in [other.id.to_string().as_str(), "bob@example.org", &theirs.access_key_id] {
             assert!(!all.contains(foreign), "{foreign}");
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_many_pages_is_told_whole_also_while_it_shrinks() {
+    for_each_engine(|db| async move {
+        let fixture = Fixture::new(db);
+        let accounts = fixture.gateway().await;
+        let account = user(&accounts, "free").await.id;
+        // Many at the same time, so that time alone is no place to go on from.
+        fixture
+            .execute(
+                "INSERT INTO hold (id, account, kind, scope, reason, created_at_ms)
+                    WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4500)
+                    SELECT 'h' || CAST(i AS TEXT), a.id, 'dispute', 'read', '', i / 700 FROM n, account a",
+            )
+            .await;
+        let dossier = accounts.dossier(account);
+        let part = Dossier::parts().iter().find(|part| part.name == "holds").unwrap();
+        let (mut told, mut pages, mut after) = (std::collections::BTreeSet::new(), Vec::new(), None);
+        loop {
+            let (rows, next) = dossier.page(part, after.as_ref()).await.unwrap();
+            pages.push(rows.len());
+            told.extend(rows.iter().map(|row| row["hold_id"].as_str().unwrap().to_owned()));
+            // What was told already goes; nothing that was not told moves into its place.
+            fixture.execute("DELETE FROM hold WHERE created_at_ms = 0").await;
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!((told.len(), pages), (4_500, vec![2_000, 2_000, 500]));
     })
     .await;
 }

@@ -2,8 +2,10 @@
 
 use super::*;
 use datamesh_accounts::{KeyStatus, NewKey};
+use datamesh_db::Engine;
 use datamesh_pipeline::chunk_id;
 use datamesh_types::{AccountId, DomainId};
+use tokio::sync::Notify;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_kek_is_refused_when_the_ring_is_opened() {
@@ -168,6 +170,53 @@ async fn a_key_that_was_made_for_a_time_ends_with_it_and_so_does_what_replaces_i
         }
         assert!(states().await.iter().all(|(_, status)| *status == KeyStatus::Revoked));
         assert!(accounts.rotate_key(&new.access_key_id, HOUR).await.is_err(), "its time is over");
+    })
+    .await;
+}
+
+/// Narrows every key down, tells when it has, and commits once somebody waits for it. SQLite has one writer at a time:
+/// whoever comes meanwhile waits without more ado.
+async fn narrow_down_while_somebody_waits(tx: &mut Tx, is_done: &Notify) -> Result<(), DbError> {
+    const NARROW: &str = "UPDATE access_key SET policy = '{\"Version\": \"2012-10-17\", \"Statement\": []}'";
+    const WAITING: &str =
+        "SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))";
+    tx.execute(NARROW, &[]).await?;
+    is_done.notify_one();
+    if tx.engine() == Engine::Sqlite {
+        return Ok(());
+    }
+    for _ in 0..100_000 {
+        if tx.query_opt(WAITING, &[]).await?.is_some() {
+            return Ok(());
+        }
+    }
+    panic!("nobody waits");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_narrowed_down_while_it_is_replaced_has_no_wider_replacement() {
+    for_each_engine(|db| async move {
+        let fixture = Fixture::new(db);
+        let accounts = fixture.gateway().await;
+        let user = user(&accounts, "free").await;
+        let old = accounts.create_key(user.id, None).await.unwrap().access_key_id;
+        let is_done = Arc::new(Notify::new());
+        let done = Arc::clone(&is_done);
+        let narrowing = fixture.db.write::<_, DbError, _>(move |tx| {
+            let is_done = Arc::clone(&is_done);
+            Box::pin(async move { narrow_down_while_somebody_waits(tx, &is_done).await })
+        });
+        let replacing = async {
+            done.notified().await;
+            accounts.rotate_key(&old, Duration::from_hours(1)).await
+        };
+        let (narrowed, replaced) = tokio::join!(narrowing, replacing);
+        narrowed.unwrap();
+        let new = replaced.unwrap().access_key_id;
+        let keys = accounts.list_keys(user.id).await.unwrap();
+        let policies: Vec<_> = keys.iter().map(|key| (&key.access_key_id, key.policy.is_some())).collect();
+        assert_eq!(policies.len(), 2);
+        assert!(policies.contains(&(&old, true)) && policies.contains(&(&new, true)), "{policies:?}");
     })
     .await;
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use datamesh_accounts::{
-    Accounts, AccountsConfig, AccountsError, Clock, Dimension, Kek, Keyring, Limit, LimitChange, Owner,
-    RequestClass, SandboxPayments, Secret, User,
+    Accounts, AccountsConfig, AccountsError, Clock, Dimension, FLUSH_EVERY, Freshness, Kek, Keyring, Limit,
+    LimitChange, Owner, RequestClass, SandboxPayments, Secret, User,
 };
 use datamesh_db::{Db, DbError, Row, StoredCount, StoredUsage, Tx, TxFuture};
 use datamesh_testkit::for_each_engine;
@@ -18,10 +18,13 @@ use tempfile::TempDir;
 mod abuse;
 mod admissions;
 mod audit;
+mod audit_expiry;
 mod bill_letters;
+mod divided_months;
 mod dossiers;
 mod erasures;
 mod identity;
+mod intents;
 mod invoices;
 mod keys;
 mod legal_holds;
@@ -34,9 +37,11 @@ mod own_login;
 mod payments;
 mod plan_migrations;
 mod quotas;
+mod rates;
 mod reconciling;
 mod rotation;
 mod service_levels;
+mod traffic_model;
 mod usage;
 mod verification;
 
@@ -87,9 +92,19 @@ impl Fixture {
 
     /// One more gateway.
     async fn gateway(&self) -> Accounts {
+        self.open(true).await
+    }
+
+    /// One that meters nothing.
+    async fn unmetered_gateway(&self) -> Accounts {
+        self.open(false).await
+    }
+
+    async fn open(&self, metering: bool) -> Accounts {
         let clock: Arc<dyn Clock> = self.clock.clone();
         let config = AccountsConfig {
             clock,
+            metering,
             queue_time: Duration::ZERO,
             audit_head_file: Some(self.folder.path().join("audit-head.json")),
             payment_providers: vec![Arc::new(SandboxPayments::new(&Secret::new(

@@ -294,7 +294,7 @@ impl Scene {
     }
 
     async fn check_month(&self, month: Month) {
-        let report = self.accounts.usage_of_month(self.account, month).await.unwrap();
+        let report = self.accounts.usage_of_month(self.account, month, Freshness::Current).await.unwrap();
         let (from_ms, end_ms) = (month.start_ms(), month.next().start_ms());
         assert_eq!((report.from_ms, report.until_ms), (from_ms, end_ms));
         for bucket in &self.buckets {
@@ -302,7 +302,8 @@ impl Scene {
             let stored = report.usages.iter().find(|usage| usage.bucket == bucket && usage.key.is_empty());
             let metered = stored.map_or([0, 0], |usage| [usage.byte_ms, usage.object_ms]);
             assert_eq!(metered, self.integral(bucket, from_ms, end_ms), "bucket {bucket} in {month}");
-            let hours = self.accounts.usage_by_hour(self.account, month, bucket).await.unwrap();
+            let hours =
+                self.accounts.usage_by_hour(self.account, month, bucket, Freshness::Current).await.unwrap();
             for hour in hours.iter().filter(|hour| hour.usage.key.is_empty()) {
                 let counted = self.integral(bucket, hour.start_ms, hour.start_ms + HOUR_MS);
                 assert_eq!([hour.usage.byte_ms, hour.usage.object_ms], counted, "hour {}", hour.start_ms);

@@ -290,6 +290,25 @@ async fn a_body_of_unknown_length_reserves_in_steps() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_its_bucket_refuses_is_not_kept_of_the_account() {
+    for_each_engine(|db| async move {
+        let fixture = Fixture::new(db);
+        let accounts = fixture.gateway().await;
+        let account = user(&accounts, "unlimited").await.id;
+        limit_bytes(&accounts, account, MIB).await;
+        set_limit(&accounts, &Owner::Bucket(BUCKET), Dimension::Bytes, 100).await;
+        let growing = accounts.reserve_in(account, BUCKET, 0, 1).await.unwrap();
+        let refused = growing.extend(MIB).await.unwrap_err();
+        assert!(matches!(refused, AccountsError::QuotaExceeded { limit: 100, .. }), "{refused}");
+        growing.extend(100).await.unwrap();
+        let rest = accounts.reserve(account, MIB - 100, 1).await.unwrap();
+        accounts.reserve(account, 1, 0).await.unwrap_err();
+        drop(rest);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replacement_counts_the_difference_and_deletes_are_always_allowed() {
     for_each_engine(|db| async move {
         let fixture = Fixture::new(db.clone());

@@ -2,7 +2,7 @@
 
 use super::metering::{Scene, redeliver};
 use super::*;
-use datamesh_accounts::{Direction, Grain, Measure, Month, Pace, Retention};
+use datamesh_accounts::{Direction, Grain, Measure, Month, Pace, Retention, UnmeteredSpan};
 use datamesh_catalog::Catalog;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -41,11 +41,60 @@ async fn what_was_stored_before_metering_began_counts_from_then_on_and_once() {
         assert_eq!(drifts(&scene).await, []);
         scene.clock.advance(Duration::from_secs(10));
         let month = Month::of(scene.clock.now_ms());
-        let report = scene.accounts.usage_of_month(scene.account, month).await.unwrap();
+        let report = scene.accounts.usage_of_month(scene.account, month, Freshness::Current).await.unwrap();
         let [usage] = report.usages.as_slice() else { panic!("{report:?}") };
         assert_eq!((usage.bytes, usage.objects), (5_300, 2));
         assert_eq!((usage.byte_ms, usage.object_ms), (53_000_000, 20_000));
         assert_eq!(report.until_ms, scene.clock.now_ms(), "a month that is not over is told up to now");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_while_nothing_is_metered_counts_for_nothing_and_the_gap_is_told() {
+    for_each_engine(|db| async move {
+        let fixture = Fixture::new(db);
+        let mut scene = Scene::new(&fixture, 0).await;
+        let month = Month::of(scene.clock.now_ms());
+        scene.put(0, b"early", 1_000, None).await;
+        scene.clock.advance(Duration::from_secs(10));
+
+        let unmetered = [fixture.unmetered_gateway().await, fixture.unmetered_gateway().await];
+        let (first, second) = futures::join!(unmetered[0].end_metering(), unmetered[1].end_metering());
+        first.unwrap();
+        second.unwrap();
+        let from_ms = scene.clock.now_ms();
+        scene.accounts = unmetered[0].clone();
+        let events = fixture.rows("SELECT source FROM usage_event").await.len();
+        scene.clock.advance(Duration::from_mins(90));
+        scene.put(0, b"meanwhile", 500, None).await;
+        unmetered[1].end_metering().await.unwrap();
+        assert_eq!(fixture.rows("SELECT source FROM usage_event").await.len(), events, "nothing is metered");
+        assert_eq!(scene.accounts.usage(scene.account).await.unwrap().bytes.used, 1_500, "quotas go on");
+        for refused in [
+            scene.accounts.usage_of_month(scene.account, month, Freshness::Current).await.map(drop),
+            scene.accounts.verify_usage(None, Catalog::stored_count()).await.map(drop),
+        ] {
+            let refused = refused.unwrap_err();
+            assert!(matches!(refused, AccountsError::NotMetered), "{refused}");
+        }
+
+        let metered = [fixture.gateway().await, fixture.gateway().await];
+        let (first, second) = futures::join!(
+            metered[0].begin_metering(Catalog::stored_count()),
+            metered[1].begin_metering(Catalog::stored_count())
+        );
+        first.unwrap();
+        second.unwrap();
+        let until_ms = scene.clock.now_ms();
+        scene.accounts = metered[0].clone();
+        scene.clock.advance(Duration::from_secs(10));
+        assert_eq!(drifts(&scene).await, []);
+        let report = scene.accounts.usage_of_month(scene.account, month, Freshness::Current).await.unwrap();
+        let [usage] = report.usages.as_slice() else { panic!("{report:?}") };
+        assert_eq!((usage.bytes, usage.objects), (1_500, 2));
+        assert_eq!((usage.byte_ms, usage.object_ms), (25_000_000, 30_000));
+        assert_eq!(report.unmetered, Some(UnmeteredSpan { from_ms, until_ms }));
     })
     .await;
 }
@@ -56,8 +105,9 @@ async fn a_month_that_has_not_begun_is_refused() {
         let fixture = Fixture::new(db);
         let scene = Scene::new(&fixture, 0).await;
         let now = Month::of(scene.clock.now_ms());
-        scene.accounts.usage_of_month(scene.account, now).await.unwrap();
-        let refused = scene.accounts.usage_of_month(scene.account, now.next()).await.unwrap_err();
+        scene.accounts.usage_of_month(scene.account, now, Freshness::Current).await.unwrap();
+        let refused =
+            scene.accounts.usage_of_month(scene.account, now.next(), Freshness::Current).await.unwrap_err();
         assert!(matches!(refused, AccountsError::InvalidPeriod { .. }), "{refused}");
         assert!(refused.to_string().contains("has not begun"), "{refused}");
     })
@@ -146,8 +196,12 @@ async fn what_is_forgotten_leaves_the_months_as_they_were() {
         assert_eq!(purged, datamesh_accounts::Purged::default(), "nothing is old");
 
         scene.clock.advance(90 * DAY);
-        let before = scene.accounts.usage_of_month(scene.account, month).await.unwrap();
-        let hours = scene.accounts.usage_by_hour(scene.account, month, scene.buckets[0].id.0).await.unwrap();
+        let before = scene.accounts.usage_of_month(scene.account, month, Freshness::Current).await.unwrap();
+        let hours = scene
+            .accounts
+            .usage_by_hour(scene.account, month, scene.buckets[0].id.0, Freshness::Current)
+            .await
+            .unwrap();
         assert!(!hours.is_empty());
         let purged = scene.accounts.purge(retention).await.unwrap();
         assert_eq!((purged.events, purged.hours, purged.warnings), (2, 0, 0));
@@ -158,12 +212,44 @@ async fn what_is_forgotten_leaves_the_months_as_they_were() {
         scene.clock.advance(400 * DAY);
         let purged = scene.accounts.purge(retention).await.unwrap();
         assert_eq!((purged.events, purged.hours, purged.warnings), (0, 2, 1));
-        assert_eq!(scene.accounts.usage_of_month(scene.account, month).await.unwrap(), before);
-        let refused = scene.accounts.usage_by_hour(scene.account, month, scene.buckets[0].id.0).await;
+        assert_eq!(
+            scene.accounts.usage_of_month(scene.account, month, Freshness::Current).await.unwrap(),
+            before
+        );
+        let refused = scene
+            .accounts
+            .usage_by_hour(scene.account, month, scene.buckets[0].id.0, Freshness::Current)
+            .await;
         assert!(refused.unwrap_err().to_string().contains("not kept any more"));
         assert_eq!(drifts(&scene).await, []);
         scene.delete(scene.buckets[0].id, b"key", None).await;
         assert_eq!(drifts(&scene).await, []);
+    })
+    .await;
+}
+
+/// How many bytes the account stores, as its usage tells.
+async fn told(scene: &Scene, freshness: Freshness) -> i64 {
+    let month = Month::of(scene.clock.now_ms());
+    let report = scene.accounts.usage_of_month(scene.account, month, freshness).await.unwrap();
+    report.usages.iter().map(|usage| usage.bytes).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_ask_again_and_again_share_a_rollup_for_a_while() {
+    for_each_engine(|db| async move {
+        let fixture = Fixture::new(db);
+        let mut scene = Scene::new(&fixture, 0).await;
+        scene.put(0, b"one", 300, None).await;
+        assert_eq!(told(&scene, Freshness::Recent).await, 300);
+        scene.put(0, b"two", 500, None).await;
+        let (one, other) = futures::join!(told(&scene, Freshness::Recent), told(&scene, Freshness::Recent));
+        assert_eq!((one, other), (300, 300));
+        assert_eq!(fixture.rows("SELECT bytes FROM usage_event").await.len(), 1, "it waits for a roll-up");
+        scene.clock.advance(FLUSH_EVERY);
+        assert_eq!(told(&scene, Freshness::Recent).await, 800);
+        scene.put(0, b"three", 700, None).await;
+        assert_eq!(told(&scene, Freshness::Current).await, 1_500, "whoever needs all of it gets it");
     })
     .await;
 }

@@ -1,4 +1,4 @@
--- Versions of archived classes that may be read for a while. Rows of removed versions go when their time is over.
+-- Versions of archived classes that may be read for a while. Rows of removed versions go later.
 CREATE TABLE restored_version (
   version BIGINT PRIMARY KEY,
   until_ms BIGINT NOT NULL

@@ -9,6 +9,7 @@ mod locks;
 mod migration;
 mod model;
 mod preconditions;
+mod restores;
 mod uploads;
 mod version_listing;
 mod versions;

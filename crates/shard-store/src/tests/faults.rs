@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use datamesh_types::{KIB, ShardHealth};
 
@@ -13,6 +13,9 @@ use crate::{ShardStore, ShardStoreConfig, StoreError};
 const EIO: i32 = 5;
 /// Names the directory in which [`a_child_writes_until_its_fsync_fails`] is to work.
 const CHILD_DIR: &str = "DATAMESH_TEST_STORE_DIR";
+/// Held by tests that start processes or count on space that removed files give back. A process that is being started
+/// has the files of this one open, and keeps the space of those that are removed, until its program is loaded.
+static PROCESSES: Mutex<()> = Mutex::new(());
 
 #[test]
 fn a_failed_fsync_is_never_acknowledged_and_never_retried() {
@@ -69,6 +72,7 @@ fn an_fsync_that_the_kernel_fails_makes_the_store_read_only() {
         println!("skipped: strace is not installed (`make test` installs it)");
         return;
     }
+    let _alone = PROCESSES.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().unwrap();
     let segment = super::segment_file(dir.path(), 1);
     let traced = Command::new("strace")
@@ -165,6 +169,7 @@ impl Drop for Tmpfs {
 }
 
 fn on_a_full_disk(reserve_bytes: u64) {
+    let _alone = PROCESSES.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(tmpfs) = Tmpfs::mount("8m") else { return };
     let config = ShardStoreConfig {
         segment_bytes: 512 * KIB,

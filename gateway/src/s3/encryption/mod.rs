@@ -10,8 +10,9 @@
 //!
 //! A version's key seals its inline bytes, its chunks and all of its parts alike; ranges are cut after opening. Whoever
 //! names a version that is sealed with a customer's key must show that key, also to learn of it with HEAD. Copies with
-//! such a version on either side write the bytes anew. Of such a version the catalog holds no MD5 of the plaintext: the
-//! `ETag` is made with the object key.
+//! such a version on either side write the bytes anew. The `ETag` of such a version is made
+//! with the object key, and is no MD5 of the plaintext. What rows say of any version is sealed with the domain key besides,
+//! see [`crate::row_key`].
 
 mod bucket;
 mod customer;

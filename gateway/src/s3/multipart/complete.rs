@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use datamesh_catalog::{
-    Bucket, BucketId, CatalogError, Committed, CompleteUpload, CompletedPart, Part, Upload, UploadId,
+    Bucket, CatalogError, Committed, CompleteUpload, CompletedPart, Part, Upload, UploadId,
 };
 use md5::{Digest, Md5};
 use s3s::dto::{
@@ -35,21 +35,22 @@ impl S3Gateway {
         let (upload, attributes) =
             self.writable_upload(&caller, &bucket, (&input.key, &input.upload_id)).await?;
         let named = input.multipart_upload.take().and_then(|upload| upload.parts).unwrap_or_default();
-        let parts = named_parts(&named)?;
+        check_named(&named)?;
         let key = input.key.clone().into_bytes();
         let attributes = match &upload.completed {
             // A retry: the catalog answers as it did before.
-            Some(done) => self.completed_attributes(bucket.id, &key, done).await?,
+            Some(done) => self.completed_attributes(&bucket, &key, done).await?,
             None => attributes,
         };
         let customer = customer_key!(input)?;
         let key_of_parts =
             self.key_of_parts(&bucket, attributes.encryption.clone(), customer.as_ref()).await?;
         let encryption = key_of_parts.shown();
-        let (etag, attributes) = match &upload.completed {
-            Some(done) => (done.etag.clone(), attributes),
+        let Assembled { etag, attributes, parts } = match &upload.completed {
+            Some(done) => Assembled { etag: done.etag.clone(), attributes, parts: Vec::new() },
             None => self.assemble(&bucket, &key, (&upload, attributes), &named, &input).await?,
         };
+        let rows = self.row_key(&bucket).await?;
         let checksum = attributes.checksum.clone();
         let expected_size = input.mpu_object_size.map(u64::try_from).transpose();
         let complete = CompleteUpload {
@@ -59,13 +60,17 @@ impl S3Gateway {
             parts,
             minimum_part_size: PART_LEN_MIN,
             expected_size: expected_size.map_err(|_| s3_error!(InvalidArgument))?,
-            precondition: precondition(input.if_match.as_ref(), input.if_none_match.as_ref()),
-            etag,
-            attributes: attributes.encode(),
+            precondition: precondition(&rows, input.if_match.as_ref(), input.if_none_match.as_ref())?,
+            etag: rows.seal_tag(&etag).map_err(errors::row)?,
+            attributes: attributes.seal(&rows)?,
             now_ms: now_ms(),
         };
-        let hook = self.reserve_version(&bucket, &complete.key, 0).await?;
-        let change = Change::written(EventKind::CompleteUpload, &complete.key, &complete.etag);
+        let hook = match &upload.completed {
+            // Nothing is stored a second time, so nothing has to fit.
+            Some(_) => self.release(),
+            None => self.reserve_version(&bucket, &complete.key, 0).await?,
+        };
+        let change = Change::written(EventKind::CompleteUpload, &complete.key, &etag);
         let catalog = self.announcing(&bucket, &caller, &[change]).await?;
         let committed = catalog.complete_upload(complete, hook).await.map_err(|error| match error {
             CatalogError::SizeMismatch { .. } => s3_error!(
@@ -78,7 +83,7 @@ impl S3Gateway {
             location: Some(format!("/{}/{}", bucket.name, input.key)),
             bucket: Some(bucket.name),
             key: Some(input.key),
-            e_tag: strong(&committed.etag),
+            e_tag: strong(&rows.open_tag(&committed.etag).map_err(errors::row)?),
             version_id: written_version(committed.version),
             checksum_type: checksum.as_ref().map(|checksum| ChecksumType::from_static(checksum.kind.name())),
             ..CompleteMultipartUploadOutput::default()
@@ -94,19 +99,22 @@ impl S3Gateway {
     /// The attributes of the version that an upload was completed to, while it is there.
     async fn completed_attributes(
         &self,
-        bucket: BucketId,
+        bucket: &Bucket,
         key: &[u8],
         done: &Committed,
     ) -> S3Result<Attributes> {
-        let version = self.catalog.version(bucket, key, Some(done.version)).await.map_err(errors::catalog)?;
+        let version = self.catalog.version(bucket.id, key, Some(done.version)).await;
+        let Some(mut version) = version.map_err(errors::catalog)? else { return Ok(Attributes::empty()) };
+        self.row_key(bucket).await?.open_version(&mut version).map_err(errors::row)?;
         // A null version may have been replaced since.
-        match version.filter(|version| version.etag == done.etag) {
-            Some(version) => Attributes::decode(&version.attributes),
-            None => Ok(Attributes::empty()),
+        if version.etag == done.etag {
+            Attributes::decode(&version.attributes)
+        } else {
+            Ok(Attributes::empty())
         }
     }
 
-    /// The `ETag` and the attributes of the object that the named parts make, once they are what the client says.
+    /// The object that the named parts make, once they are what the client says.
     async fn assemble(
         &self,
         bucket: &Bucket,
@@ -114,63 +122,84 @@ impl S3Gateway {
         (upload, mut attributes): (&Upload, Attributes),
         named: &[NamedPart],
         input: &CompleteMultipartUploadInput,
-    ) -> S3Result<(String, Attributes)> {
+    ) -> S3Result<Assembled> {
         let planned = attributes.planned.take().ok_or_else(|| s3_error!(InternalError))?;
-        let stored = self.stored_parts(bucket.id, key, upload).await?;
+        let stored = self.stored_parts(bucket, key, upload).await?;
         let chosen = choose(named, &stored)?;
-        self.check_object_size(bucket, chosen.iter().map(|part| part.size).sum()).await?;
-        let values = chosen.iter().map(|part| (first_value(part, planned.algorithm), part.size));
+        self.check_object_size(bucket, chosen.iter().map(|stored| stored.part.size).sum()).await?;
+        let values =
+            chosen.iter().map(|StoredPart { part, .. }| (first_value(part, planned.algorithm), part.size));
         let known: Option<Vec<(String, u64)>> = values.map(|(value, size)| Some((value?, size))).collect();
         attributes.checksum = known.and_then(|known| {
             let parts = known.iter().map(|(value, size)| (value.as_str(), *size));
             checksums::combine(planned.algorithm, planned.kind, parts)
         });
         check_whole(input, attributes.checksum.as_ref())?;
-        Ok((multipart_etag(&chosen)?, attributes))
+        let name = |stored: &&StoredPart| CompletedPart {
+            number: stored.part.number,
+            etag: stored.sealed_etag.clone(),
+        };
+        let parts = chosen.iter().map(name).collect();
+        Ok(Assembled { etag: multipart_etag(&chosen)?, attributes, parts })
     }
 
     /// All parts of an open upload by number: at most 10,000 small rows.
     async fn stored_parts(
         &self,
-        bucket: BucketId,
+        bucket: &Bucket,
         key: &[u8],
         upload: &Upload,
-    ) -> S3Result<BTreeMap<u16, Part>> {
+    ) -> S3Result<BTreeMap<u16, StoredPart>> {
         let id: UploadId = upload.id;
-        let page = self.catalog.list_parts(bucket, key, id, 0, PARTS_MAX as usize).await;
+        let page = self.catalog.list_parts(bucket.id, key, id, 0, PARTS_MAX as usize).await;
         let page = page.map_err(errors::catalog)?;
-        Ok(page.parts.into_iter().map(|part| (part.number, part)).collect())
+        let rows = self.row_key(bucket).await?;
+        let open = |mut part: Part| {
+            let sealed_etag = part.etag.clone();
+            rows.open_part(&mut part).map_err(errors::row)?;
+            Ok((part.number, StoredPart { part, sealed_etag }))
+        };
+        page.parts.into_iter().map(open).collect()
     }
 }
 
-/// The parts as the catalog wants them named.
-fn named_parts(named: &[NamedPart]) -> S3Result<Vec<CompletedPart>> {
+/// What parts make.
+struct Assembled {
+    etag: String,
+    attributes: Attributes,
+    /// The parts as the catalog wants them named.
+    parts: Vec<CompletedPart>,
+}
+
+struct StoredPart {
+    part: Part,
+    /// Its `ETag` as the catalog knows it.
+    sealed_etag: String,
+}
+
+/// Checks what names the parts: numbers in ascending order, each with an `ETag`.
+fn check_named(named: &[NamedPart]) -> S3Result<()> {
     if named.is_empty() || named.len() > PARTS_MAX as usize {
         return Err(s3_error!(MalformedXML));
     }
-    let translate = |part: &NamedPart| {
+    let number_of = |part: &NamedPart| {
         let number = part.part_number.and_then(|number| u16::try_from(number).ok());
         let number = number.filter(|number| *number >= 1).ok_or_else(|| s3_error!(InvalidPart))?;
-        let etag = part.e_tag.as_ref().ok_or_else(|| s3_error!(MalformedXML))?;
-        Ok(CompletedPart { number, etag: etag.value().to_owned() })
+        if part.e_tag.is_some() { Ok(number) } else { Err(s3_error!(MalformedXML)) }
     };
-    let parts = named.iter().map(translate).collect::<S3Result<Vec<_>>>()?;
-    if parts.is_sorted_by(|left, right| left.number < right.number) {
-        Ok(parts)
-    } else {
-        Err(s3_error!(InvalidPartOrder))
-    }
+    let numbers = named.iter().map(number_of).collect::<S3Result<Vec<_>>>()?;
+    if numbers.is_sorted_by(|left, right| left < right) { Ok(()) } else { Err(s3_error!(InvalidPartOrder)) }
 }
 
 /// The stored parts that are named, each compared with what the client says of it.
-fn choose<'a>(named: &[NamedPart], stored: &'a BTreeMap<u16, Part>) -> S3Result<Vec<&'a Part>> {
+fn choose<'a>(named: &[NamedPart], stored: &'a BTreeMap<u16, StoredPart>) -> S3Result<Vec<&'a StoredPart>> {
     let find = |part: &NamedPart| {
         let number = part.part_number.and_then(|number| u16::try_from(number).ok());
         let found = number.and_then(|number| stored.get(&number)).ok_or_else(|| s3_error!(InvalidPart))?;
-        if part.e_tag.as_ref().is_some_and(|etag| etag.value() != found.etag) {
+        if part.e_tag.as_ref().is_some_and(|etag| etag.value() != found.part.etag) {
             return Err(s3_error!(InvalidPart));
         }
-        let known = part_checksums(&found.checksums);
+        let known = part_checksums(&found.part.checksums);
         let agrees = |(algorithm, value): &(Algorithm, &String)| {
             known.iter().any(|sum| sum.algorithm == *algorithm && sum.value == **value)
         };
@@ -227,9 +256,9 @@ fn check_whole(input: &CompleteMultipartUploadInput, computed: Option<&StoredChe
 }
 
 /// MD5 over the parts' MD5s, then how many there are.
-fn multipart_etag(parts: &[&Part]) -> S3Result<String> {
+fn multipart_etag(parts: &[&StoredPart]) -> S3Result<String> {
     let mut md5 = Md5::new();
-    for part in parts {
+    for StoredPart { part, .. } in parts {
         let digest = u128::from_str_radix(&part.etag, 16).map_err(|error| s3_error!(error, InternalError))?;
         md5.update(digest.to_be_bytes());
     }

@@ -1,6 +1,7 @@
 //! `ListParts` and `ListMultipartUploads`.
 
 use datamesh_catalog::{ListedUpload, UploadListQuery};
+use datamesh_pipeline::TextKind;
 use datamesh_policy::Action;
 use s3s::dto::{
     ChecksumType, Initiator, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListPartsInput,
@@ -35,7 +36,9 @@ impl S3Gateway {
         let action = Action::ListMultipartUploadParts;
         let upload = self.check_upload(&caller, &bucket, &input.key, id, action).await?;
         let page = self.catalog.list_parts(bucket.id, key, id, after, limit as usize).await;
-        let page = page.map_err(errors::catalog)?;
+        let mut page = page.map_err(errors::catalog)?;
+        let rows = self.row_key(&bucket).await?;
+        page.parts.iter_mut().try_for_each(|part| rows.open_part(part)).map_err(errors::row)?;
         let planned = declared(&upload.attributes);
         let owner = self.shown_owner(upload.meta.owner.unwrap_or(bucket.account)).await?;
         let next = page.parts.last().map_or(after, |part| part.number);
@@ -92,7 +95,12 @@ impl S3Gateway {
             after_upload,
             limit: limit as usize,
         };
-        let page = self.catalog.list_uploads(query).await.map_err(errors::catalog)?;
+        let mut page = self.catalog.list_uploads(query).await.map_err(errors::catalog)?;
+        let rows = self.row_key(&bucket).await?;
+        for upload in &mut page.uploads {
+            let sealed = std::mem::take(&mut upload.attributes);
+            upload.attributes = rows.open_text(TextKind::Attributes, sealed).map_err(errors::row)?;
+        }
         let (next_key, next_upload) = page.next.clone().unzip();
         let owner_of = |upload: &ListedUpload| upload.owner.unwrap_or(bucket.account);
         let owners = self.shown_owners(page.uploads.iter().map(owner_of)).await?;

@@ -13,7 +13,7 @@ use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, ChecksumType, CreateMultipartUploadInput,
     CreateMultipartUploadOutput,
 };
-use s3s::{S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
 use super::acls::NewAccess;
 use super::attributes::{Attributes, PlannedChecksum, attributes_of};
@@ -28,6 +28,9 @@ use super::{S3Gateway, errors, now_ms};
 
 /// S3's limit on part numbers.
 pub(super) const PARTS_MAX: i32 = 10_000;
+
+/// What uploads that were completed by an earlier version have for attributes.
+const COMPLETED_WITHOUT_ATTRIBUTES: &str = "{}";
 
 /// A part number, 1 to 10,000.
 pub(super) fn part_number(number: i32) -> S3Result<u16> {
@@ -57,9 +60,10 @@ impl S3Gateway {
     ) -> S3Result<Upload> {
         let gate = self.gate(caller, bucket).await?;
         match self.catalog.upload(bucket.id, key.as_bytes(), id).await {
-            Ok(upload) => {
+            Ok(mut upload) => {
                 gate.check(action, About::Stored(key, &upload.meta))?;
                 self.enter_bucket(caller, bucket).await?;
+                self.row_key(bucket).await?.open_upload(&mut upload).map_err(errors::row)?;
                 Ok(upload)
             }
             Err(error) => {
@@ -82,8 +86,13 @@ impl S3Gateway {
         (key, id): (&str, &str),
     ) -> S3Result<(Upload, Attributes)> {
         let found = self.upload_with_attributes(bucket, key, id).await;
-        let stated = found.as_ref().map(|(_, attributes)| attributes.stated.clone()).unwrap_or_default();
-        self.gate(&caller.stating(stated), bucket).await?.check(Action::PutObject, About::Key(key))?;
+        let stating = match &found {
+            Ok((_, attributes)) => Some(caller.stating(attributes.stated.clone())),
+            Err(error) if *error.code() == S3ErrorCode::NoSuchUpload => None,
+            Err(_) => return found,
+        };
+        let writer = stating.as_ref().unwrap_or(caller);
+        self.gate(writer, bucket).await?.check(Action::PutObject, About::Key(key))?;
         self.enter_bucket(caller, bucket).await?;
         let (upload, attributes) = found?;
         // The object itself has no use for them.
@@ -97,9 +106,19 @@ impl S3Gateway {
         id: &str,
     ) -> S3Result<(Upload, Attributes)> {
         let id = parse_upload_id(id)?;
-        let upload = self.catalog.upload(bucket.id, key.as_bytes(), id).await.map_err(errors::catalog)?;
-        let attributes = Attributes::decode(&upload.attributes)?;
+        let upload = self.catalog.upload(bucket.id, key.as_bytes(), id).await;
+        let mut upload = upload.map_err(errors::catalog)?;
+        self.row_key(bucket).await?.open_upload(&mut upload).map_err(errors::row)?;
+        let attributes = attributes_of_upload(&upload)?;
         Ok((upload, attributes))
+    }
+}
+
+fn attributes_of_upload(upload: &Upload) -> S3Result<Attributes> {
+    match upload.attributes.as_str() {
+        // Completions left nothing else behind once; a repetition has no use for more.
+        COMPLETED_WITHOUT_ATTRIBUTES if upload.completed.is_some() => Ok(Attributes::empty()),
+        stored => Attributes::decode(stored),
     }
 }
 
@@ -170,7 +189,7 @@ impl S3Gateway {
             bucket: bucket.id,
             key: input.key.clone().into_bytes(),
             storage_class: class.name.clone(),
-            attributes: attributes.encode(),
+            attributes: attributes.seal(&self.row_key(&bucket).await?)?,
             meta: VersionMeta { owner, acl, ..meta },
             now_ms: now_ms(),
         };
@@ -204,5 +223,28 @@ impl S3Gateway {
             self.catalog.abort_upload(bucket.id, input.key.as_bytes(), upload, now_ms(), hook).await;
         aborted.map_err(errors::catalog)?;
         Ok(S3Response::new(AbortMultipartUploadOutput::default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datamesh_catalog::{Committed, VersionId};
+
+    use super::*;
+
+    #[test]
+    fn an_upload_that_was_completed_without_attributes_can_be_completed_again() {
+        let mut upload = Upload {
+            id: parse_upload_id(&"0".repeat(32)).unwrap(),
+            storage_class: "STANDARD".into(),
+            attributes: COMPLETED_WITHOUT_ATTRIBUTES.into(),
+            meta: VersionMeta::NONE,
+            created_at_ms: 0,
+            completed: None,
+        };
+        assert!(attributes_of_upload(&upload).is_err(), "an open one has to say what it is to be");
+        let version = VersionId::Null;
+        upload.completed = Some(Committed { version, etag: String::new(), size: 0, modified_ms: 0 });
+        assert_eq!(attributes_of_upload(&upload).unwrap(), Attributes::empty());
     }
 }

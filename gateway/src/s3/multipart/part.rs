@@ -1,6 +1,7 @@
 //! `UploadPart` and `UploadPartCopy`.
 
 use datamesh_catalog::{Bucket, Part, PutPart, Upload, UploadId};
+use datamesh_pipeline::TextKind;
 use s3s::checksum::ChecksumHasher;
 use s3s::dto::{
     CopyPartResult, StreamingBlob, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput,
@@ -168,6 +169,9 @@ impl S3Gateway {
             checksums.push(verified.clone());
         }
         let upload: UploadId = upload.id;
+        let rows = self.row_key(&bucket).await?;
+        let etag = key_of_parts.etag(ingested.md5);
+        let text = serde_json::to_string(&checksums).map_err(|error| s3_error!(error, InternalError))?;
         let put = PutPart {
             bucket: bucket.id,
             key,
@@ -175,13 +179,13 @@ impl S3Gateway {
             number,
             content: ingested.manifest(&destination),
             size: ingested.size,
-            etag: key_of_parts.etag(ingested.md5),
-            checksums: serde_json::to_string(&checksums).map_err(|error| s3_error!(error, InternalError))?,
+            etag: rows.seal_tag(&etag).map_err(errors::row)?,
+            checksums: rows.seal_text(TextKind::Checksums, &text).map_err(errors::row)?,
             now_ms: now_ms(),
         };
         let part = self.catalog.put_part(put, hook).await.map_err(errors::catalog)?;
         ingested.pending.committed();
-        Ok((part, Some(verified)))
+        Ok((Part { etag, ..part }, Some(verified)))
     }
 }
 
