@@ -68,11 +68,11 @@ fn what_a_failed_fsync_left_is_made_durable_before_it_counts() {
 
 #[test]
 fn an_fsync_that_the_kernel_fails_makes_the_store_read_only() {
+    let _alone = PROCESSES.lock().unwrap_or_else(PoisonError::into_inner);
     if Command::new("strace").arg("-V").output().is_err() {
         println!("skipped: strace is not installed (`make test` installs it)");
         return;
     }
-    let _alone = PROCESSES.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().unwrap();
     let segment = super::segment_file(dir.path(), 1);
     let traced = Command::new("strace")
