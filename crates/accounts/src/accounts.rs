@@ -31,7 +31,8 @@ const NAMES_MAX: usize = 16_384;
 /// How reservations are taken, and the clock.
 #[derive(Clone)]
 pub struct AccountsConfig {
-    /// Bytes that a gateway reserves in advance for an account far from its limit.
+    /// Bytes that a gateway reserves in advance for an account far from its limit: at least these, and up to 64 times as
+    /// many where they are less than a 1,024th of the room.
     pub lease_bytes: u64,
     /// Objects likewise.
     pub lease_objects: u64,

@@ -17,6 +17,11 @@ const UNLIMITED_FOR: Duration = Duration::from_secs(5);
 const MARGIN: Duration = Duration::from_secs(10);
 /// Leases are only taken while this many of them would fit.
 const ROOMY_LEASES: i64 = 4;
+/// Where there is much room, a lease is this part of it: whoever may store a billion objects would otherwise ask for the
+/// next few a hundred times a second.
+const LEASED_PART: i64 = 1024;
+/// But no more than so many ordinary ones.
+const LEASES_MAX: i64 = 64;
 
 /// What the database did with a request for more.
 enum Granted {
@@ -240,13 +245,10 @@ async fn grant(tx: &mut Tx, request: &Request) -> Result<Granted, AccountsError>
     if request.row.is_none() && quota.is_unlimited() {
         return Ok(Granted::Unlimited);
     }
-    let lease = request.lease;
-    let comfort = Amount {
-        first: lease.first.saturating_mul(ROOMY_LEASES),
-        second: lease.second.saturating_mul(ROOMY_LEASES),
-    };
-    let roomy = quota.room().covers(request.missing.plus(comfort));
-    let amount = if roomy { request.missing.plus(lease) } else { request.missing };
+    let (lease, room) = (request.lease, quota.room());
+    let comfort = lease.each(lease, |lease, _| lease.saturating_mul(ROOMY_LEASES));
+    let roomy = room.covers(request.missing.plus(comfort));
+    let amount = if roomy { request.missing.plus(lease.each(room, lease_in)) } else { request.missing };
     let id = request.row.unwrap_or(request.fresh_row);
     let expires = request.expires_at_ms.into();
     let (first, second) = (amount.first.into(), amount.second.into());
@@ -267,6 +269,11 @@ async fn grant(tx: &mut Tx, request: &Request) -> Result<Granted, AccountsError>
     // Whatever one of the rows took is undone with the transaction; it is told as it was.
     let quota = quota::find(tx, &request.book).await?.unwrap_or(quota);
     Err(quota.exceeded(request.book.owner(), amount))
+}
+
+/// How much to lease of what there is room for.
+fn lease_in(ordinary: i64, room: i64) -> i64 {
+    (room / LEASED_PART).clamp(ordinary, ordinary.saturating_mul(LEASES_MAX))
 }
 
 /// A book to write in. Only a bucket's or a key's may be missing: they have none as long as they have no limit.
@@ -302,4 +309,18 @@ async fn free(tx: &mut Tx, key: &[u8], rows: &[Row]) -> Result<(), AccountsError
         tx.execute(FREE, &[key.into(), freed.first.into(), freed.second.into()]).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leases_grow_with_the_room_within_bounds() {
+        assert_eq!(lease_in(64, 1_000), 64);
+        assert_eq!(lease_in(64, 1_000_000), 976);
+        assert_eq!(lease_in(64, i64::MAX), 4_096);
+        assert_eq!(lease_in(0, i64::MAX), 0, "leases may be switched off");
+        assert_eq!(lease_in(64, -5), 64);
+    }
 }
