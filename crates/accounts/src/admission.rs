@@ -141,10 +141,12 @@ impl Admission {
         {
             return Err(AccountsError::Distrusted { reputation, minimum });
         }
-        let permit = if view.operations.is_some() || view.requests.is_some() {
-            Box::pin(wait_for_turn(&controls, &view, self.accounts.config().queue_time)).await?
-        } else {
-            None
+        let permit = match take_turn(&controls, &view) {
+            Turn::Now(permit) => permit,
+            Turn::Later(permit) => {
+                let queue_time = self.accounts.config().queue_time;
+                Box::pin(wait_for_turn(&controls, &view, permit, queue_time)).await?
+            }
         };
         let mut entered = self.entered();
         entered.permits.extend(permit);
@@ -279,16 +281,44 @@ impl Drop for Queued {
     }
 }
 
+/// What there is for a request of its owner's rates.
+enum Turn {
+    /// It may go on, with the permit to if their number is limited.
+    Now(Option<Permit>),
+    /// It has to wait, with the permit that it has.
+    Later(Option<Permit>),
+}
+
+/// Takes what can be had without waiting: nearly always all of it, and then nothing has to be allocated for it.
+fn take_turn(controls: &Controls, view: &View) -> Turn {
+    let mut permit = None;
+    if let Some((limit, permits)) = &view.operations {
+        permit = permits.try_acquire();
+        match (&permit, limit.stage) {
+            (Some(_), _) => {}
+            (None, Stage::Enforce) => return Turn::Later(None),
+            (None, _) => observed(&controls.owner, Dimension::Operations),
+        }
+    }
+    match &view.requests {
+        Some((limit, limiter)) if !passes(controls, *limit, limiter) => Turn::Later(permit),
+        _ => Turn::Now(permit),
+    }
+}
+
 /// Waits until one more operation may run; the permit to, if their number is limited.
 async fn wait_for_turn(
     controls: &Controls,
     view: &View,
+    permit: Option<Permit>,
     queue_time: Duration,
 ) -> Result<Option<Permit>, AccountsError> {
     let deadline = Instant::now() + queue_time;
-    let permit = match &view.operations {
-        Some((limit, permits)) => permit(controls, *limit, permits, deadline).await?,
-        None => None,
+    let permit = match (&view.operations, permit) {
+        (Some((limit, permits)), None) if limit.stage == Stage::Enforce => {
+            Some(wait_for_permit(controls, *limit, permits, deadline).await?)
+        }
+        (_, permit) => permit,
     };
     if let Some((limit, limiter)) = &view.requests {
         pass(controls, *limit, limiter, deadline).await?;
@@ -297,41 +327,38 @@ async fn wait_for_turn(
 }
 
 /// A permit for one more operation at once.
-async fn permit(
+async fn wait_for_permit(
     controls: &Controls,
     limit: Limit,
     permits: &Arc<Permits>,
     deadline: Instant,
-) -> Result<Option<Permit>, AccountsError> {
-    if let Some(permit) = permits.try_acquire() {
-        return Ok(Some(permit));
-    }
-    if limit.stage != Stage::Enforce {
-        observed(&controls.owner, Dimension::Operations);
-        return Ok(None);
-    }
+) -> Result<Permit, AccountsError> {
     let refusal = || exceeded(&controls.owner, Dimension::Operations, limit, Duration::from_secs(1));
     let _queued = Queued::new(&controls.waiting).ok_or_else(refusal)?;
     let permit = tokio::time::timeout_at(deadline, permits.acquire()).await;
-    permit.ok().flatten().map(Some).ok_or_else(refusal)
+    permit.ok().flatten().ok_or_else(refusal)
 }
 
-/// Waits until the rate allows one more request. First come, first served: nobody is overtaken by those who came later
-/// until its time is over.
+/// Whether the rate allows one more request at once. Nobody is overtaken by those who came later.
+fn passes(controls: &Controls, limit: Limit, limiter: &Limiter) -> bool {
+    if limit.stage != Stage::Enforce {
+        if wait_of(limiter).is_some() {
+            observed(&controls.owner, Dimension::Requests);
+        }
+        return true;
+    }
+    let is_first = controls.waiting.load(Ordering::Relaxed) == 0;
+    is_first && wait_of(limiter).is_none()
+}
+
+/// Waits until the rate allows one more request. First come, first served, until the time of who came first is over.
 async fn pass(
     controls: &Controls,
     limit: Limit,
     limiter: &Limiter,
     deadline: Instant,
 ) -> Result<(), AccountsError> {
-    if limit.stage != Stage::Enforce {
-        if wait_of(limiter).is_some() {
-            observed(&controls.owner, Dimension::Requests);
-        }
-        return Ok(());
-    }
-    let is_first = controls.waiting.load(Ordering::Relaxed) == 0;
-    if is_first && wait_of(limiter).is_none() {
+    if passes(controls, limit, limiter) {
         return Ok(());
     }
     let refusal = |wait| exceeded(&controls.owner, Dimension::Requests, limit, wait);
