@@ -224,16 +224,13 @@ impl LifecyclePass {
     ) -> Result<Vec<Message>, JobError> {
         let Some(notifications) = notifications else { return Ok(Vec::new()) };
         let rows = RowKey::of(self.accounts.keyring(), bucket).await?;
-        let messages = match class {
-            Some(class) => {
-                let etag = rows.open_tag(&version.etag)?;
-                let moved = Change::moved(&version.key, &etag, class);
-                messages(notifications, bucket, &source(), &[moved], &rows, now_ms)
-            }
-            None => {
-                let expiry = Change::expiry(&version.key);
-                messages(notifications, bucket, &source(), &expiry, &rows, now_ms)
-            }
+        let messages = if let Some(class) = class {
+            let etag = rows.open_tag(&version.etag)?;
+            let moved = Change::moved(&version.key, &etag, class);
+            messages(notifications, bucket, &source(), &[moved], &rows, now_ms)
+        } else {
+            let expiry = Change::expiry(&version.key);
+            messages(notifications, bucket, &source(), &expiry, &rows, now_ms)
         };
         Ok(messages?)
     }

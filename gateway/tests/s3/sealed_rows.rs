@@ -62,8 +62,8 @@ async fn nobody_who_reads_the_rows_can_confirm_a_guess() {
     let notification = "<NotificationConfiguration><TopicConfiguration><Topic>arn:aws:sns:::http://127.0.0.1:9/</Topic>\
          <Event>s3:ObjectCreated:*</Event></TopicConfiguration></NotificationConfiguration>";
     client.put("/bucket?notification=", notification.as_bytes()).await.expect(200);
-    let crc32 = STANDARD
-        .encode(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, BODY).to_be_bytes()[4..].to_vec());
+    let crc32 =
+        STANDARD.encode(&crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, BODY).to_be_bytes()[4..]);
     let headers = [("x-amz-meta-note", NOTE), (CRC32, crc32.as_str())];
     let put = client.send("PUT", "/bucket/key", &headers, BODY).await.expect(200);
     assert_eq!(put.header("etag"), Some(format!("\"{}\"", md5(BODY)).as_str()));
