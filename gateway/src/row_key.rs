@@ -12,7 +12,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use datamesh_accounts::{AccountsError, Keyring};
-use datamesh_catalog::{Bucket, Part, Upload, Version};
+use datamesh_catalog::{AgingVersion, Bucket, Part, Upload, Version};
 use datamesh_pipeline::{DomainKey, PipelineError, TextKind};
 use datamesh_types::DomainId;
 
@@ -65,6 +65,14 @@ impl RowKey {
         let Some(sealed) = stored.strip_prefix(MARK) else { return Ok(stored.to_owned()) };
         let (hash, count) = split_tag(sealed).ok_or(RowError::Malformed { what: "ETag" })?;
         Ok(hex::encode(self.key.open_md5(hash)?) + count)
+    }
+
+    /// Opens the `ETag`s of a page of versions, in place.
+    pub fn open_tags(&self, versions: &mut [AgingVersion]) -> Result<(), RowError> {
+        for version in versions {
+            version.etag = self.open_tag(&version.etag)?;
+        }
+        Ok(())
     }
 
     /// All that an `ETag` that a client names may be stored as; nothing when it can't be one.

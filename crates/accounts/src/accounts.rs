@@ -150,6 +150,15 @@ impl Accounts {
         &self.shared.db
     }
 
+    /// The accounts of a new database, under a key of their own.
+    #[cfg(test)]
+    pub(crate) async fn in_scratch(db: Db) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let kek = crate::Kek::load_or_create(folder.path().join("kek")).unwrap();
+        let keyring = Keyring::open(db.clone(), kek).await.unwrap();
+        Self::open(db, keyring, AccountsConfig::default()).await.unwrap()
+    }
+
     pub(crate) fn runtime(&self) -> &Handle {
         &self.shared.runtime
     }

@@ -287,15 +287,12 @@ mod tests {
     use datamesh_testkit::for_each_engine;
 
     use super::*;
-    use crate::{AccountsConfig, Dimension, Kek, Keyring};
+    use crate::Dimension;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_ends_on_a_thread_of_the_database_comes_back() {
         for_each_engine(|db| async move {
-            let folder = tempfile::tempdir().unwrap();
-            let kek = Kek::load_or_create(folder.path().join("kek")).unwrap();
-            let keyring = Keyring::open(db.clone(), kek).await.unwrap();
-            let accounts = Accounts::open(db, keyring, AccountsConfig::default()).await.unwrap();
+            let accounts = Accounts::in_scratch(db).await;
             let owner = Owner::Account(accounts.create_user("a@example.org", "A", "free").await.unwrap().id);
             let standing = async || {
                 let standings = accounts.allowance(&owner).await.unwrap().standings;
@@ -321,10 +318,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn what_a_commit_of_unknown_outcome_may_have_taken_is_not_given_back() {
         for_each_engine(|db| async move {
-            let folder = tempfile::tempdir().unwrap();
-            let kek = Kek::load_or_create(folder.path().join("kek")).unwrap();
-            let keyring = Keyring::open(db.clone(), kek).await.unwrap();
-            let accounts = Accounts::open(db.clone(), keyring, AccountsConfig::default()).await.unwrap();
+            let accounts = Accounts::in_scratch(db).await;
             let account = accounts.create_user("a@example.org", "A", "free").await.unwrap().id;
             let book = Book::Stored(Owner::Account(account));
             let share = Share::take(&accounts, &book, Amount::new(100, 1)).await.unwrap();

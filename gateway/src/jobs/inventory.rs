@@ -143,9 +143,8 @@ impl Jobs {
         let rows = RowKey::of(self.inner.accounts.keyring(), source).await?;
         loop {
             let mut page = self.inner.catalog.aging_versions(source.id, after, PAGE).await?;
-            for version in &mut page {
-                version.etag = rows.open_tag(&version.etag)?;
-                let version = &*version;
+            rows.open_tags(&mut page)?;
+            for version in &page {
                 let latest = newest != version.key;
                 newest.clone_from(&version.key);
                 let is_current = latest && !version.delete_marker;

@@ -152,9 +152,7 @@ impl Packer {
         let rows = RowKey::of(&self.keyring, bucket).await?;
         loop {
             let mut versions = catalog.aging_versions(bucket.id, after, PAGE).await?;
-            for version in &mut versions {
-                version.etag = rows.open_tag(&version.etag)?;
-            }
+            rows.open_tags(&mut versions)?;
             let Some(last) = versions.last() else { return Ok(()) };
             after = Some((last.key.clone(), last.sequence));
             let rows: Vec<_> = versions.iter().map(describe_version).collect();

@@ -3,15 +3,11 @@
 use datamesh_testkit::for_each_engine;
 
 use super::*;
-use crate::{AccountsConfig, Kek, Keyring};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_part_can_be_gone_on_with_whatever_its_keys_are() {
     for_each_engine(|db| async move {
-        let folder = tempfile::tempdir().unwrap();
-        let kek = Kek::load_or_create(folder.path().join("kek")).unwrap();
-        let keyring = Keyring::open(db.clone(), kek).await.unwrap();
-        let accounts = Accounts::open(db.clone(), keyring, AccountsConfig::default()).await.unwrap();
+        let accounts = Accounts::in_scratch(db.clone()).await;
         let account = accounts.create_user("a@example.org", "A", "free").await.unwrap().id;
         let dossier = accounts.dossier(account);
         for part in PARTS {
